@@ -1,0 +1,37 @@
+# `make` lists what there is. Everything runs in .venv, which `make env` creates.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+VENV := .venv
+STAMP := $(VENV)/.ready
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PYTHONPATH := $(CURDIR)/$(VENV)/collections
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+
+STAGES := lint unit
+
+.PHONY: help env lint unit test build
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(STAMP) ## Create or update .venv
+
+$(STAMP): tests/requirements.txt tests/tools/env
+	@tests/tools/env $(VENV)
+	@touch $@
+
+lint: env ## yamllint, ruff
+	@{ echo "yamllint: yamllint --strict ."; \
+	   echo "ruff: ruff check ."; } | python tests/tools/steps.py
+
+unit: env ## Unit tests and the checks of the collection itself
+	@python -m pytest tests/unit tests/meta
+
+build: env ## Build the tarball into build/
+	@ansible-galaxy collection build --force --output-path build
+
+test: env ## All tests; the last line counts them
+	@python tests/tools/stages.py $(STAGES)
