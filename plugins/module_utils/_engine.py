@@ -1,0 +1,610 @@
+# Copyright (c) 2026, stackops.runbook contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""The container engine: the only file that talks to Docker (or to Podman's Docker-compatible API).
+
+It stands on the low-level client of the Docker SDK for Python, from 4.1 (Debian 11) on, which is imported when a
+connection is made and not before. Every call has a time limit and every answer a bound.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import glob
+import importlib
+import io
+import os
+import shutil
+import socket
+import struct
+import sys
+import tarfile
+import threading
+import time
+import typing as t
+
+from ._envelope import CheckError
+from ._process import Completed, run_side_by_side
+
+DEFAULT_TIMEOUT_SECONDS = 20
+_DEFAULT_SOCKET = "/var/run/docker.sock"
+_WORKERS = 4
+_LOG_KEPT_BYTES = 256 * 1024
+_LOG_READ_BYTES = 16 * 1024 * 1024
+_EXEC_OUTPUT_BYTES = 8 * 1024 * 1024
+# A stream of the engine is made of frames: one byte for the stream, three zero bytes, a length of four bytes.
+_FRAME_HEADER = struct.Struct(">BxxxL")
+_STDERR_STREAM = 2
+
+Raw = dict[str, t.Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineOptions:
+    """How to reach the engine; the names are those of the usual Docker connection options.
+
+    Without *docker_host* the socket is looked for: Docker's own, then the one of a rootless Docker, then Podman's.
+    """
+
+    docker_host: t.Optional[str] = None
+    tls: bool = False
+    validate_certs: bool = False
+    tls_hostname: t.Optional[str] = None
+    ca_path: t.Optional[str] = None
+    client_cert: t.Optional[str] = None
+    client_key: t.Optional[str] = None
+    api_version: t.Optional[str] = None
+    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+
+    @classmethod
+    def from_params(cls, params: t.Mapping[str, t.Any]) -> EngineOptions:
+        """Return the options from a module's parameters, where the time limit is called ``timeout``."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        given = {name: value for name, value in params.items() if name in names and value is not None}
+        if params.get("timeout"):
+            given["timeout_seconds"] = float(params["timeout"])
+        return cls(**given)
+
+    @classmethod
+    def from_environment(cls) -> EngineOptions:
+        """Return the options that the Docker client's own environment variables give."""
+        certificates = os.environ.get("DOCKER_CERT_PATH")
+        verify = os.environ.get("DOCKER_TLS_VERIFY", "") not in ("", "0", "false", "no")
+
+        def certificate(name: str) -> t.Optional[str]:
+            return os.path.join(certificates, name) if certificates else None
+
+        return cls(
+            docker_host=os.environ.get("DOCKER_HOST") or None,
+            tls=os.environ.get("DOCKER_TLS", "") not in ("", "0", "false", "no"),
+            validate_certs=verify,
+            ca_path=certificate("ca.pem"),
+            client_cert=certificate("cert.pem"),
+            client_key=certificate("key.pem"),
+            api_version=os.environ.get("DOCKER_API_VERSION") or None,
+        )
+
+
+def socket_candidates(uid: t.Optional[int] = None) -> list[str]:
+    """Return the paths where an engine's socket may be, most likely first; root also sees those of rootless engines."""
+    uid = os.geteuid() if uid is None else uid
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{uid}"
+    paths = [_DEFAULT_SOCKET, f"{runtime}/docker.sock", f"/run/user/{uid}/docker.sock"]
+    if uid == 0:
+        paths += sorted(glob.glob("/run/user/*/docker.sock"))
+    paths += ["/run/podman/podman.sock", f"{runtime}/podman/podman.sock"]
+    if uid == 0:
+        paths += sorted(glob.glob("/run/user/*/podman/podman.sock"))
+    return list(dict.fromkeys(paths))
+
+
+class Engine:
+    """A connection to one engine. Make it with :meth:`connect`; its methods may be called from several threads."""
+
+    def __init__(self, client: t.Any, docker_host: str, timeout_seconds: float) -> None:
+        self._client = client
+        self.docker_host = docker_host
+        self.timeout_seconds = timeout_seconds
+        self._lock = threading.Lock()
+        self._version: t.Optional[Raw] = None
+        self._info: t.Optional[Raw] = None
+
+    @classmethod
+    def connect(cls, options: EngineOptions) -> Engine:
+        """Return a connection that has been answered once.
+
+        :raises CheckError: with code ``not-installed``, ``not-running``, ``permission-denied``, ``timeout``,
+            ``protocol-error`` or ``sdk-missing`` and, in the hint, what to do about it.
+        """
+        docker_host = options.docker_host or _find_socket()
+        if docker_host.startswith("unix://"):
+            _try_socket(docker_host, min(options.timeout_seconds, 5.0))
+        docker = _import_sdk()
+        with _errors_as_check_error(docker_host):
+            client = docker.APIClient(
+                base_url=docker_host,
+                version=options.api_version or "auto",
+                timeout=options.timeout_seconds,
+                tls=_tls_config(docker, options),
+            )
+        if docker_host.startswith("unix://"):
+            # Proxies and .netrc are for the network; looking for them costs time on every request.
+            client.trust_env = False
+        return cls(client, docker_host, options.timeout_seconds)
+
+    # -- the engine itself ------------------------------------------------------------------------------------------
+
+    @property
+    def remote(self) -> bool:
+        """Whether the engine is on another host, so that its paths and processes are not to be seen here."""
+        return not self.docker_host.startswith("unix://")
+
+    @property
+    def api_version(self) -> str:
+        """The API version that was agreed on."""
+        return str(self._client.api_version)
+
+    @property
+    def version(self) -> str:
+        """The engine's version, e.g. ``26.1.5``."""
+        return str(self.version_info().get("Version", ""))
+
+    @property
+    def flavour(self) -> str:
+        """``docker`` or ``podman``."""
+        names = [str(component.get("Name", "")) for component in self.version_info().get("Components") or []]
+        return "podman" if any("podman" in name.lower() for name in names) else "docker"
+
+    @property
+    def rootless(self) -> bool:
+        """Whether the engine runs without root, so that its networks are in a name space of their own."""
+        info = self.info()
+        return bool(info.get("Rootless")) or any("rootless" in str(option) for option in info.get("SecurityOptions") or [])
+
+    def version_info(self) -> Raw:
+        """Return the answer to ``GET /version``; asked once."""
+        with self._lock:
+            if self._version is None:
+                self._version = self._ask("version", self._client.version)
+            return self._version
+
+    def info(self) -> Raw:
+        """Return the answer to ``GET /info``; asked once."""
+        with self._lock:
+            if self._info is None:
+                self._info = self._ask("info", self._client.info)
+            return self._info
+
+    def disk_usage(self) -> Raw:
+        """Return the answer to ``GET /system/df``. An engine with much to count takes long over it."""
+        return t.cast(Raw, self._ask("disk usage", self._client.df))
+
+    # -- containers and images --------------------------------------------------------------------------------------
+
+    def containers(self, include_stopped: bool = True, labels: t.Sequence[str] = ()) -> list[Raw]:
+        """Return the engine's list of containers; *labels* (``key`` or ``key=value``) must all be there."""
+        filters = {"label": list(labels)} if labels else None
+        return t.cast(list[Raw], self._ask("containers", lambda: self._client.containers(all=include_stopped, filters=filters)))
+
+    def inspect(self, container_id: str) -> Raw:
+        """Return everything about one container.
+
+        :raises CheckError: code ``not-found`` where it is gone.
+        """
+        return t.cast(Raw, self._ask(f"container {container_id}", lambda: self._client.inspect_container(container_id)))
+
+    def inspect_many(self, ids: t.Sequence[str]) -> list[Raw]:
+        """Inspect all *ids* side by side, in their order; what has vanished since is left out."""
+        answers = self._each(ids, self.inspect)
+        return [answers[container_id] for container_id in ids if container_id in answers]
+
+    def image(self, reference: str) -> t.Optional[Raw]:
+        """Return what the engine knows of an image, or ``None`` where it has none of that name."""
+        try:
+            return t.cast(Raw, self._ask(f"image {reference}", lambda: self._client.inspect_image(reference)))
+        except CheckError as error:
+            if error.code == "not-found":
+                return None
+            raise
+
+    def stats_once(self, ids: t.Sequence[str]) -> dict[str, Raw]:
+        """Return one sample of the counters of each container; those without an answer are left out.
+
+        A single sample has no CPU percentage in it: that is the difference of two. The engine would wait a second
+        to make one by itself, for every container.
+        """
+
+        def sample(container_id: str) -> Raw:
+            return t.cast(Raw, self._get_json(f"/containers/{container_id}/stats", {"stream": "false", "one-shot": "true"}))
+
+        return self._each(ids, sample)
+
+    def logs_tail(self, container_id: str, lines: int, since: t.Optional[float] = None) -> bytes:
+        """Return the last *lines* of both streams of a container's log, at most 256 KiB of them (the newest)."""
+        params: dict[str, t.Any] = {"stdout": 1, "stderr": 1, "tail": lines}
+        if since is not None:
+            params["since"] = f"{since:.9f}"
+        kept = bytearray()
+        with self._stream("GET", f"/containers/{container_id}/logs", params=params) as response:
+            for piece in _demultiplexed(_Counted(response, _LOG_READ_BYTES)):
+                kept += piece
+                if len(kept) > 2 * _LOG_KEPT_BYTES:
+                    del kept[:-_LOG_KEPT_BYTES]
+        return bytes(kept[-_LOG_KEPT_BYTES:])
+
+    def read_archive(self, container_id: str, path: str, limit_bytes: int) -> dict[str, bytes]:
+        """Return the regular files at or under *path* inside a container, by path; a stopped container has them too.
+
+        Reading ends after *limit_bytes* of content: what comes later is left out.
+
+        :raises CheckError: code ``not-found`` where the path is not there.
+        """
+        # Asked for nothing else, the engine compresses the archive.
+        headers = {"Accept-Encoding": "identity"}
+        with self._stream("GET", f"/containers/{container_id}/archive", params={"path": path}, headers=headers) as response:
+            parent = os.path.dirname(path.rstrip("/")) or "/"
+            return _files_of_archive(response, parent, limit_bytes)
+
+    def exec(
+        self,
+        container_id: str,
+        argv: t.Sequence[str],
+        timeout_seconds: float,
+        user: str = "",
+        env: t.Optional[t.Mapping[str, str]] = None,
+        stdin: t.Optional[bytes] = None,
+    ) -> Completed:
+        """Run *argv* inside a running container and return what it gave back, whatever its exit code.
+
+        *env* and *stdin* travel in the body of the request and show in no argument list of the host. The engine's
+        API cannot kill such a process: after *timeout_seconds* it is left to itself.
+
+        :raises CheckError: code ``timeout``, or ``not-found`` and ``not-running`` where the container is not.
+        """
+        source = f"container {container_id}: {argv[0]}"
+        deadline = time.monotonic() + timeout_seconds
+        command = self._ask(
+            source,
+            lambda: self._client.exec_create(container_id, list(argv), stdin=stdin is not None, user=user, environment=dict(env) if env else None),
+        )
+        body = {"Detach": False, "Tty": False}
+        headers = {"Connection": "Upgrade", "Upgrade": "tcp"}
+        stdout, stderr = bytearray(), bytearray()
+        with self._stream("POST", f"/exec/{command['Id']}/start", json=body, headers=headers, timeout=timeout_seconds) as response:
+            # The body of an upgraded connection is not HTTP's any more: read on where the headers ended.
+            reader = response.raw._fp.fp
+            connection = reader.raw._sock
+            if stdin is not None:
+                _send_all(connection, stdin, source)
+            for stream, piece in _frames(reader, connection, deadline, source):
+                (stderr if stream == _STDERR_STREAM else stdout).extend(piece)
+                if len(stdout) + len(stderr) > _EXEC_OUTPUT_BYTES:
+                    raise CheckError(source, f"gave more than {_EXEC_OUTPUT_BYTES} bytes", "", "protocol-error")
+        state = self._ask(source, lambda: self._client.exec_inspect(command["Id"]))
+        exit_code = state.get("ExitCode")
+        return Completed(tuple(argv), -1 if exit_code is None else int(exit_code), bytes(stdout), bytes(stderr))
+
+    # -- how it asks ------------------------------------------------------------------------------------------------
+
+    def _ask(self, source: str, call: t.Callable[[], t.Any]) -> t.Any:
+        with _errors_as_check_error(source):
+            return call()
+
+    def _url(self, path: str) -> str:
+        return f"{self._client.base_url}/v{self._client.api_version}{path}"
+
+    def _get_json(self, path: str, params: t.Mapping[str, t.Any]) -> t.Any:
+        with _errors_as_check_error(path):
+            response = self._client.get(self._url(path), params=params, timeout=self.timeout_seconds)
+            _raise_for_status(response, path)
+            return response.json()
+
+    @contextlib.contextmanager
+    def _stream(self, method: str, path: str, timeout: t.Optional[float] = None, **arguments: t.Any) -> t.Iterator[t.Any]:
+        with _errors_as_check_error(path):
+            response = self._client.request(method, self._url(path), stream=True, timeout=timeout or self.timeout_seconds, **arguments)
+            try:
+                _raise_for_status(response, path)
+                yield response
+            finally:
+                response.close()
+
+    def _each(self, ids: t.Sequence[str], function: t.Callable[[str], Raw]) -> dict[str, Raw]:
+        """Call *function* for every id from a few threads; an id that fails is left out, unless all do."""
+        waiting = iter(list(ids))
+        lock = threading.Lock()
+        answers: dict[str, Raw] = {}
+        failures: list[CheckError] = []
+
+        def work() -> None:
+            while True:
+                with lock:
+                    container_id = next(waiting, None)
+                if container_id is None:
+                    return
+                try:
+                    answers[container_id] = function(container_id)
+                except CheckError as error:
+                    if error.code != "not-found":
+                        failures.append(error)
+
+        if len(ids) == 1:
+            work()
+        else:
+            run_side_by_side({f"engine-{number}": work for number in range(min(_WORKERS, len(ids)))}, self.timeout_seconds)
+        if failures and not answers:
+            raise failures[0]
+        return dict(answers)
+
+
+# -- finding and trying the socket ----------------------------------------------------------------------------------
+
+
+def _find_socket() -> str:
+    candidates = socket_candidates()
+    for path in candidates:
+        if os.path.exists(path):
+            return f"unix://{path}"
+    tried = ", ".join(candidates)
+    if any(shutil.which(name) for name in ("dockerd", "docker", "podman")):
+        raise CheckError(
+            _DEFAULT_SOCKET,
+            f"the engine is not running: no socket at {tried}",
+            "Start it: sudo systemctl start docker (Podman: sudo systemctl start podman.socket), or name it in docker_host.",
+            "not-running",
+        )
+    raise CheckError(
+        _DEFAULT_SOCKET,
+        f"no container engine: no socket at {tried}, no docker or podman in PATH",
+        "Install Docker Engine and Compose (playbook stackops.runbook.prepare_host), or name the engine in docker_host.",
+        "not-installed",
+    )
+
+
+def _try_socket(docker_host: str, timeout_seconds: float) -> None:
+    """Open the socket once: its errors are clear, those that come out of the SDK are wrapped several times."""
+    path = docker_host[len("unix://") :]
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
+        probe.settimeout(timeout_seconds)
+        try:
+            probe.connect(path if path.startswith("/") else f"/{path}")
+        except OSError as error:
+            raise _connection_error(docker_host, error) from error
+
+
+def _connection_error(source: str, error: BaseException) -> CheckError:
+    if isinstance(error, PermissionError):
+        return CheckError(
+            source,
+            "permission denied",
+            "Run with become: true. (Members of the docker group may use it as well, but that group means root.)",
+            "permission-denied",
+        )
+    if isinstance(error, socket.timeout):
+        return CheckError(source, "no answer in time", "Look at the engine: sudo systemctl status docker", "timeout")
+    reason = getattr(error, "strerror", None) or str(error)
+    return CheckError(source, f"{reason}", "Start the engine: sudo systemctl start docker", "not-running")
+
+
+def _import_sdk() -> t.Any:
+    try:
+        with _plain_distutils():
+            docker = importlib.import_module("docker")
+    except ImportError as error:
+        raise CheckError(
+            "Docker SDK for Python",
+            f"{error} in {sys.executable}",
+            f"Install the package python3-docker, or pip install docker into {sys.executable}; another interpreter is chosen by ansible_python_interpreter.",
+            "sdk-missing",
+        ) from error
+    if not hasattr(docker, "APIClient"):
+        raise CheckError(
+            "Docker SDK for Python",
+            f"what {sys.executable} imports as docker is not the SDK: {getattr(docker, '__file__', None) or 'a directory without code'}",
+            "Install the package python3-docker, and remove or rename what hides it.",
+            "sdk-missing",
+        )
+    return docker
+
+
+@contextlib.contextmanager
+def _plain_distutils() -> t.Iterator[None]:
+    """Keep setuptools out of ``import distutils`` (which SDKs before 6 do): it takes longer than all the rest."""
+    hack = sys.modules.get("_distutils_hack")
+    if hack is None or sys.version_info >= (3, 12) or not hasattr(hack, "remove_shim"):
+        yield
+        return
+    hack.remove_shim()
+    try:
+        yield
+    finally:
+        hack.add_shim()
+
+
+def _tls_config(docker: t.Any, options: EngineOptions) -> t.Any:
+    if not (options.tls or options.validate_certs):
+        return False
+    arguments: dict[str, t.Any] = {"verify": options.validate_certs}
+    if options.client_cert and options.client_key:
+        arguments["client_cert"] = (options.client_cert, options.client_key)
+    if options.ca_path:
+        arguments["ca_cert"] = options.ca_path
+    if options.tls_hostname is not None:
+        arguments["assert_hostname"] = options.tls_hostname
+    try:
+        return docker.tls.TLSConfig(**arguments)
+    except TypeError:
+        # From version 7 on the SDK leaves the check of the name to the certificate.
+        arguments.pop("assert_hostname", None)
+        return docker.tls.TLSConfig(**arguments)
+
+
+# -- errors ---------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _errors_as_check_error(source: str) -> t.Iterator[None]:
+    """Turn what the SDK and its HTTP library raise into one :class:`CheckError` with a code."""
+    try:
+        yield
+    except CheckError:
+        raise
+    except Exception as error:  # pylint: disable=broad-except  # four libraries' exceptions, none imported here
+        raise _classified(source, error) from error
+
+
+def _classified(source: str, error: BaseException) -> CheckError:
+    status = getattr(error, "status_code", None)
+    if status is not None:
+        return _http_error(source, int(status), str(getattr(error, "explanation", None) or error))
+    chain = list(_chain(error))
+    for link in chain:
+        if isinstance(link, (PermissionError, socket.timeout, ConnectionRefusedError, FileNotFoundError)):
+            return _connection_error(source, link)
+    if any("timed out" in str(link).lower() for link in chain):
+        return _connection_error(source, socket.timeout())
+    text = str(error)
+    if "Name or service not known" in text or "getaddrinfo" in text or "NameResolutionError" in text:
+        return CheckError(source, text, "Correct docker_host: its name does not resolve.", "not-running")
+    code = "not-running" if any(isinstance(link, OSError) and "onnection" in type(link).__name__ for link in chain) else "protocol-error"
+    return CheckError(source, text or type(error).__name__, "Ask the engine by hand: docker version", code)
+
+
+def _chain(error: t.Optional[BaseException]) -> t.Iterator[BaseException]:
+    """Yield an exception, what caused it and the exceptions in its arguments, where libraries hide the real one."""
+    seen: set[int] = set()
+    waiting: list[t.Optional[BaseException]] = [error]
+    while waiting:
+        link = waiting.pop(0)
+        if link is None or id(link) in seen:
+            continue
+        seen.add(id(link))
+        yield link
+        waiting += [link.__cause__, link.__context__, getattr(link, "reason", None)]
+        waiting += [argument for argument in link.args if isinstance(argument, BaseException)]
+        waiting = [entry for entry in waiting if isinstance(entry, BaseException)]
+
+
+def _http_error(source: str, status: int, text: str) -> CheckError:
+    if status == 404:
+        return CheckError(source, text, "", "not-found")
+    if status == 409:
+        return CheckError(source, text, "", "not-running")
+    if status in (401, 403):
+        return CheckError(source, text, "The engine's authorisation refuses this call: use another user or certificate.", "permission-denied")
+    return CheckError(source, f"{text} (HTTP {status})", "Look at the engine's log: sudo journalctl -u docker -n 50", "protocol-error")
+
+
+def _raise_for_status(response: t.Any, source: str) -> None:
+    if response.status_code >= 400:
+        try:
+            text = str(response.json().get("message", response.reason))
+        except ValueError:
+            text = str(response.reason)
+        raise _http_error(source, int(response.status_code), text)
+
+
+# -- streams --------------------------------------------------------------------------------------------------------
+
+
+class _Counted:
+    """The body of a response as a file that ends after a number of bytes."""
+
+    def __init__(self, response: t.Any, limit_bytes: int) -> None:
+        self._body = response.raw
+        self._left = limit_bytes
+
+    def read(self, size: int = -1) -> bytes:
+        wanted = self._left if size < 0 else min(size, self._left)
+        data: bytes = self._body.read(wanted) if wanted else b""
+        self._left -= len(data)
+        return data
+
+
+def _demultiplexed(body: _Counted) -> t.Iterator[bytes]:
+    """Yield the content of both streams in order; the log of a container with a terminal has no frames."""
+    header = body.read(_FRAME_HEADER.size)
+    if header and not _is_frame_header(header):
+        while header:
+            yield header
+            header = body.read(65536)
+        return
+    while len(header) == _FRAME_HEADER.size:
+        left = _FRAME_HEADER.unpack(header)[1]
+        while left:
+            piece = body.read(min(left, 65536))
+            if not piece:
+                return
+            yield piece
+            left -= len(piece)
+        header = body.read(_FRAME_HEADER.size)
+
+
+def _is_frame_header(header: bytes) -> bool:
+    return len(header) == _FRAME_HEADER.size and header[0] <= _STDERR_STREAM and header[1:4] == b"\0\0\0"
+
+
+def _frames(reader: t.Any, connection: t.Any, deadline: float, source: str) -> t.Iterator[tuple[int, bytes]]:
+    """Yield (stream, content) until the other side closes or the *deadline* (monotonic) is over."""
+
+    def read(size: int) -> bytes:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise CheckError(source, "not finished in time", "Run it by hand and see where it hangs.", "timeout")
+        connection.settimeout(remaining)
+        data: bytes = reader.read(size)
+        return data
+
+    while True:
+        header = read(_FRAME_HEADER.size)
+        if len(header) < _FRAME_HEADER.size:
+            return
+        stream, size = _FRAME_HEADER.unpack(header)
+        if size > _EXEC_OUTPUT_BYTES:
+            raise CheckError(source, "the engine's stream is not made of frames", "", "protocol-error")
+        yield stream, read(size)
+
+
+def _send_all(connection: t.Any, data: bytes, source: str) -> None:
+    try:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+    except (BrokenPipeError, ConnectionResetError):
+        # The process ended without reading all: its exit code tells.
+        pass
+    except OSError as error:
+        raise CheckError(source, f"could not send its input: {error}", "", "protocol-error") from error
+
+
+class _Unseekable(io.RawIOBase):
+    """A response as a file for :mod:`tarfile`, which wants full reads."""
+
+    def __init__(self, response: t.Any) -> None:
+        super().__init__()
+        self._body = response.raw
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: t.Any) -> int:
+        data = self._body.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _files_of_archive(response: t.Any, parent: str, limit_bytes: int) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    left = limit_bytes
+    with tarfile.open(fileobj=io.BufferedReader(_Unseekable(response), 65536), mode="r|") as archive:
+        for member in archive:
+            if member.isfile() and member.size > left:
+                break
+            content = archive.extractfile(member) if member.isfile() else None
+            if content is not None:
+                files[os.path.normpath(os.path.join(parent, member.name))] = content.read()
+                left -= member.size
+    return files
