@@ -1,0 +1,188 @@
+#!/usr/bin/python
+# Copyright (c) 2026, stackops.runbook contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: diagnose_report
+short_description: Judge the collected facts of a fleet and write the report
+version_added: 1.0.0
+author:
+  - stackops.runbook contributors (@stackops)
+description:
+  - Reads what M(stackops.runbook.stack_facts) handed over with O(stackops.runbook.stack_facts#module:return_facts=false)
+    in the same run of C(ansible-playbook), evaluates the rules, folds effects under their causes, and writes one report for all hosts.
+  - It runs on the controller, for all hosts of the play at once, and prints the summary to the terminal. Use it with C(run_once).
+  - Hosts of the play that handed nothing over are rows of the report as well, with the reason.
+extends_documentation_fragment:
+  - stackops.runbook.attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - The report is written in check mode as well. It is about the hosts and changes nothing on them.
+  diff_mode:
+    support: none
+  idempotent:
+    support: N/A
+    details:
+      - Each run writes a report of its own.
+options:
+  report_dir:
+    description:
+      - Directory on the controller. Each run writes a directory named after its time in UTC, and C(latest) points at the newest.
+      - A relative path starts where C(ansible-playbook) was called.
+    type: path
+    default: ./reports
+  formats:
+    description:
+      - What to write. V(json) is always complete and is what later runs compare with.
+    type: list
+    elements: str
+    choices: [json, markdown, html]
+    default: [json, markdown, html]
+  language:
+    description:
+      - Language of titles, causes and fixes.
+    type: str
+    choices: [en, zh_TW]
+    default: en
+  fail_on:
+    description:
+      - Fail the task when a finding is at least this severe, so that C(ansible-playbook) ends with an exit code of its own.
+    type: str
+    choices: [never, warning, critical]
+    default: never
+  rule_dirs:
+    description:
+      - Directories with rule files on the controller. A later directory may replace rules of an earlier one with C(override=true).
+    type: list
+    elements: path
+    required: true
+  disabled_rules:
+    description:
+      - Ids of rules that are not evaluated.
+    type: list
+    elements: str
+    default: []
+  thresholds:
+    description:
+      - Thresholds of rules to change, as a mapping of rule id to a mapping of threshold name to value.
+    type: dict
+    default: {}
+  silences:
+    description:
+      - What is known and accepted. Silenced findings stay listed, as silenced.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      rule:
+        description: Id of the rule, with C(*) as wildcard.
+        type: str
+        required: true
+      host:
+        description: Name of the host, with C(*) as wildcard.
+        type: str
+        default: "*"
+      object:
+        description: Object of the finding, for example V(shop/backend), with C(*) as wildcard.
+        type: str
+        default: "*"
+      reason:
+        description: Why. It is printed beside the finding.
+        type: str
+        required: true
+      expires:
+        description: Date or time (RFC 3339) after which the silence no longer holds. Without it, it holds for ever.
+        type: str
+  recorded_facts:
+    description:
+      - Directory on the controller with one C(<host>.json) for each host, as M(stackops.runbook.stack_facts) returned it.
+        These are judged instead of what this run collected, and the report says so.
+    type: path
+  lint_only:
+    description:
+      - Only load the rules and run their own tests.
+    type: bool
+    default: false
+seealso:
+  - module: stackops.runbook.stack_facts
+"""
+
+EXAMPLES = r"""
+- name: Diagnose every host of the play
+  hosts: all
+  gather_facts: false
+  tasks:
+    - name: Collect
+      stackops.runbook.stack_facts:
+        return_facts: false
+      ignore_unreachable: true
+
+    - name: Judge and tell
+      stackops.runbook.diagnose_report:
+        report_dir: ./reports
+        language: zh_TW
+        fail_on: critical
+        rule_dirs:
+          - "{{ playbook_dir }}/rules"
+        silences:
+          - rule: filesystem-nearly-full
+            host: archive*
+            reason: Grows by design, a new disk is ordered.
+            expires: "2027-01-31"
+      run_once: true
+      delegate_to: localhost
+"""
+
+RETURN = r"""
+summary:
+  description: Number of hosts by status.
+  returned: always, unless O(lint_only=true)
+  type: dict
+  sample: {hosts: 3, ok: 1, warning: 1, critical: 1, unknown: 0, unreachable: 0}
+report:
+  description: Path of the report on the controller by format.
+  returned: always, unless O(lint_only=true)
+  type: dict
+  sample:
+    json: /home/ops/reports/20261123T100000Z/report.json
+    markdown: /home/ops/reports/20261123T100000Z/report.md
+    html: /home/ops/reports/20261123T100000Z/report.html
+rules:
+  description: Number of rules that were loaded.
+  returned: when O(lint_only=true)
+  type: int
+  sample: 57
+problems:
+  description: What is wrong with the rules.
+  returned: when rules cannot be loaded
+  type: list
+  elements: dict
+  contains:
+    file:
+      description: File of the rule.
+      type: str
+    line:
+      description: Line in the file.
+      type: int
+    message:
+      description: What is wrong and what is expected.
+      type: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main() -> None:
+    """Say that the work is the action plugin's: a module has no access to what other hosts handed over."""
+    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    module.fail_json(msg="diagnose_report runs on the controller, as an action: call it from a task or a playbook")
+
+
+if __name__ == "__main__":
+    main()
