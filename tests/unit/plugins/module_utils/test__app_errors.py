@@ -1,0 +1,161 @@
+# Copyright (c) 2026, stackops.runbook contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Errors as the libraries really print them (recorded in fixtures/logs/app_errors.json) and what they are taken for."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import time
+
+import pytest
+from ansible_collections.stackops.runbook.plugins.module_utils import _app_errors
+from ansible_collections.stackops.runbook.plugins.module_utils._app_errors import KINDS, classify_text
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+RECORDED = json.loads((pathlib.Path(__file__).parents[2] / "fixtures" / "logs" / "app_errors.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", sorted(RECORDED))
+def test_recorded_error(name: str) -> None:
+    case = RECORDED[name]
+    error = classify_text(case["text"])
+    assert error is not None
+    assert (error.kind, error.exception, dict(error.parameters)) == (case["kind"], case["exception"], case["parameters"])
+    assert classify_text(case["text"].split("\n")) == error
+
+
+def test_every_kind_of_a_recorded_error_is_declared() -> None:
+    assert {case["kind"] for case in RECORDED.values()} <= KINDS
+
+
+MESSAGES = [
+    ('could not connect to server: Connection refused\n\tIs the server running on host "db" (172.18.0.2) and accepting\n\tTCP/IP connections on port 5432?',
+     "database-refused", {}),
+    ('psycopg2.OperationalError: could not connect to server: Connection refused Is the server running on host "db" (172.18.0.2) and accepting TCP/IP connections on port 5432?',
+     "database-refused", {"host": "db", "port": "5432"}),
+    ('connection to server at "10.0.0.9", port 5432 failed: timeout expired', "database-timeout", {"host": "10.0.0.9", "port": "5432"}),
+    ('connection to server at "db" (10.0.0.9), port 5432 failed: Connection timed out',
+     "database-timeout", {"host": "db", "address": "10.0.0.9", "port": "5432"}),
+    ('connection to server at "db" (10.0.0.9), port 5432 failed: No route to host',
+     "database-unreachable", {"host": "db", "address": "10.0.0.9", "port": "5432"}),
+    ('connection to server on socket "/var/run/postgresql/.s.PGSQL.5432" failed: No such file or directory', "database-refused", {"path": "/var/run/postgresql/.s.PGSQL.5432"}),
+    ("FATAL:  the database system is starting up", "database-starting-up", {}),
+    ("FATAL:  the database system is not yet accepting connections", "database-starting-up", {}),
+    ("FATAL:  the database system is shutting down", "database-connection-lost", {}),
+    ("FATAL:  terminating connection due to administrator command", "database-connection-lost", {"reason": "administrator command"}),
+    ("FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute", "too-many-connections", {}),
+    ('FATAL:  too many connections for role "app"', "too-many-connections", {"name": "app"}),
+    ('FATAL:  no pg_hba.conf entry for host "172.18.0.3", user "app", database "shop", no encryption',
+     "database-auth-failed", {"user": "app", "database": "shop"}),
+    ('FATAL:  role "app" does not exist', "database-auth-failed", {"user": "app"}),
+    ('ERROR:  could not extend file "base/5/16400": No space left on device', "disk-full", {"path": "base/5/16400"}),
+    ("Signature verification failed", "jwt-bad-signature", {}),
+    ("Token verification failed: Signature has expired.", "jwt-expired", {}),
+    ("Token expired", "jwt-expired", {}),
+    ("Not enough segments", "jwt-malformed", {}),
+    ("Invalid token format", "jwt-malformed", {}),
+    ("Missing authorization header", "jwt-missing", {}),
+    ("Not authenticated", "jwt-missing", {}),
+    ("Could not validate credentials", "jwt-invalid", {}),
+    ("JWTError", "jwt-invalid", {}),
+    ('Unable to find a signing key that matches: "key-1"', "jwt-unknown-key", {"key": "key-1"}),
+    ("[CRITICAL] WORKER TIMEOUT (pid:13)", "worker-timeout", {}),
+    ("[ERROR] Worker (pid:13) was sent SIGKILL! Perhaps out of memory?", "out-of-memory", {}),
+    ("/usr/bin/python3: No module named uvicorn", "import-error", {"module": "uvicorn"}),
+    ("python3: can't open file '/app/mian.py': [Errno 2] No such file or directory", "file-missing", {"path": "/app/mian.py"}),
+    ("/entrypoint.sh: line 3: alembic: command not found", "command-not-found", {"command": "alembic"}),
+    ("sh: 1: uvicorn: not found", "command-not-found", {"command": "uvicorn"}),
+    ('exec: "uvicron": executable file not found in $PATH: unknown', "command-not-found", {"command": "uvicron"}),
+    ("/entrypoint.sh: Permission denied", "permission-denied", {"path": "/entrypoint.sh"}),
+    ("exec /entrypoint.sh: exec format error", "exec-format-error", {}),
+    ("Bind for 0.0.0.0:8000 failed: port is already allocated", "address-in-use", {"port": "8000"}),
+    ("OSError: [Errno 28] No space left on device: '/logs/app.log'", "disk-full", {"path": "/logs/app.log"}),
+    ("ConnectionRefusedError: [Errno 111] Connect call failed ('172.18.0.2', 5432)", "database-refused", {"host": "172.18.0.2", "port": "5432"}),
+    ("ConnectionRefusedError: [Errno 111] Connect call failed ('172.18.0.2', 9999)", "connection-refused", {"host": "172.18.0.2", "port": "9999"}),
+    ("httpx.ConnectTimeout: timed out", "http-timeout", {}),
+    ("WRONGPASS invalid username-password pair or user is disabled.", "redis-auth-failed", {}),
+    ("alembic.util.exc.CommandError: Can't locate revision identified by '1a2b'", "migration-unknown-revision", {"revision": "1a2b"}),
+    ("ValueError: no", "unhandled", {}),
+    ("Unhandled shop.errors.BasketError: empty", "unhandled", {}),
+]
+
+
+@pytest.mark.parametrize(("message", "kind", "parameters"), MESSAGES, ids=[message[:50] for message, dummy, dummy2 in MESSAGES])
+def test_single_message(message: str, kind: str, parameters: dict[str, str]) -> None:
+    error = classify_text(message)
+    assert error is not None
+    assert error.kind == kind
+    assert parameters.items() <= dict(error.parameters).items()
+    assert kind in KINDS
+
+
+@pytest.mark.parametrize("message", ["", "all is well", "GET /items/404 200", "user logged in", "database ready", "not found: /favicon.ico", "12: x"])
+def test_what_is_no_error_is_none(message: str) -> None:
+    assert classify_text(message) is None
+
+
+def test_exception_group_gives_its_last_member() -> None:
+    text = """  + Exception Group Traceback (most recent call last):
+  |   File "x.py", line 1, in <module>
+  |     raise ExceptionGroup("eg", [ValueError(1), e])
+  | ExceptionGroup: eg (2 sub-exceptions)
+  +-+---------------- 1 ----------------
+    | Traceback (most recent call last):
+    |   File "x.py", line 1, in f
+    | ValueError: 1
+    +---------------- 2 ----------------
+    | Traceback (most recent call last):
+    |   File "x.py", line 1, in g
+    | ModuleNotFoundError: No module named 'shop'
+    +------------------------------------"""
+    error = classify_text(text)
+    assert error is not None and (error.kind, error.parameters["module"]) == ("import-error", "shop")
+
+
+def test_cause_that_is_understood_stands_for_a_wrapper_that_is_not() -> None:
+    text = (
+        'Traceback (most recent call last):\n  File "a.py", line 1, in f\n'
+        'redis.exceptions.ConnectionError: Error 111 connecting to cache:6379. Connection refused.\n\n'
+        'The above exception was the direct cause of the following exception:\n\n'
+        'Traceback (most recent call last):\n  File "a.py", line 2, in g\nshop.NotReady: no cache\n'
+    )
+    error = classify_text(text)
+    assert error is not None and (error.kind, error.parameters) == ("redis-refused", {"host": "cache", "port": "6379"})
+    unrelated = text.replace("The above exception was the direct cause of the following exception:", "")
+    error = classify_text(unrelated)
+    assert error is not None and (error.kind, error.exception) == ("unhandled", "shop.NotReady")
+
+
+def test_json_records_in_a_tail_are_opened() -> None:
+    traceback = "Traceback (most recent call last):\n  File \"a\", line 1\nModuleNotFoundError: No module named 'shop'"
+    record = {"level": "error", "event": "boom", "exception": traceback}
+    error = classify_text(["started", json.dumps(record)])
+    assert error is not None and error.parameters == {"module": "shop"}
+
+
+def test_values_of_settings_and_passwords_are_not_kept() -> None:
+    error = classify_text(RECORDED["settings-pydantic2"]["text"].replace("many", "s3cret"))
+    assert error is not None and "s3cret" not in json.dumps(error.as_dict())
+    error = classify_text("ValueError: bad url postgresql://app:s3cret@db/shop")
+    assert error is not None and "s3cret" not in json.dumps(error.as_dict())
+
+
+@given(st.text(max_size=2000))
+def test_never_raises(text: str) -> None:
+    classify_text(text)
+    classify_text("Traceback (most recent call last):\n" + text)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(sorted({literal for dummy, literal, dummy2 in _app_errors._RULES})),
+    st.sampled_from(["a", "'", '"', " ", "(", "x.", "1:", '("a', "/a", "host "]),
+)
+def test_hostile_input_costs_no_more_than_its_length(literal: str, filler: str) -> None:
+    begin = time.perf_counter()
+    classify_text((filler * 3000 + literal + filler * 3000 + "\n") * 20)
+    assert time.perf_counter() - begin < 1.0
