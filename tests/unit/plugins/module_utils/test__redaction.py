@@ -1,0 +1,83 @@
+# Copyright (c) 2026, stackops.runbook contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.stackops.runbook.plugins.module_utils._redaction import REDACTED, Redactor, is_secret_name, secrets_of_environment
+
+CANARY = "c4nary-Zx81-Qq"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"POSTGRES_PASSWORD={CANARY}",
+        f"Db_Password: {CANARY}",
+        f"SECRET_KEY={CANARY}",
+        f'{{"password": "{CANARY}"}}',
+        f'{{\\"password\\": \\"{CANARY}\\"}}',
+        f"{{'access_token': '{CANARY}'}}",
+        f"wordpressPassword: '{CANARY}'",
+        f"postgresql+asyncpg://app:{CANARY}@db:5432/shop",
+        f"redis://:{CANARY}@cache:6379/0",
+        f"host=db user=app password={CANARY} dbname=shop",
+        f"Authorization: Bearer {CANARY}",
+        f"Authorization: Basic {CANARY}",
+        f"Cookie: session={CANARY}",
+        f"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.{CANARY}",
+        f"-----BEGIN RSA PRIVATE KEY-----\n{CANARY}\n-----END RSA PRIVATE KEY-----",
+        f"ALTER ROLE app PASSWORD '{CANARY}'",
+        f"GET /callback?token={CANARY}&page=2",
+        f"--api-key={CANARY}",
+    ],
+)
+def test_shapes_of_secrets(line: str) -> None:
+    assert CANARY not in Redactor([]).text(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "author=lin primary_key=17 tokens_used: 12 keyboard=de",
+        "GET /health 200 in 3 ms, request 1f0c9a52-7a4e-4c1b-9a53-0d9b8a7a1a11",
+        "image sha256:41d209420d0f15b68dc672d9f16ddb161d4899b97f65c401f24f5eaa167cff07",
+        "TOKEN_TTL_SECONDS=3600 POSTGRES_PASSWORD_FILE=/run/secrets/password",
+        'password authentication failed for user "shop"',
+        "http://web:8000/docs at 10.0.0.1:5432",
+    ],
+)
+def test_what_is_no_secret_stays(line: str) -> None:
+    assert Redactor([]).text(line) == line
+
+
+def test_known_values_are_replaced_everywhere_but_names_are_not() -> None:
+    secrets = secrets_of_environment({"JWT_SECRET": CANARY, "DATABASE_URL": "postgresql://shop:p%40ssw0rd!@db/shop", "POSTGRES_PASSWORD": "shopkeeper"})
+    redactor = Redactor(secrets, names=["shopkeeper"])
+    assert redactor.text(f"odd place <{CANARY}> and p@ssw0rd! and p%40ssw0rd!") == f"odd place <{REDACTED}> and {REDACTED} and {REDACTED}"
+    assert redactor.text("role shopkeeper does not exist") == "role shopkeeper does not exist"
+
+
+def test_secret_names() -> None:
+    assert all(map(is_secret_name, ["PGPASSWORD", "jwtSecret", "X-Api-Key", "AWS_SECRET_ACCESS_KEY", "smtp_pass_phrase_token", "CLIENT_SECRET"]))
+    assert not any(map(is_secret_name, ["PRIMARY_KEY", "AUTHOR", "PASSED", "SECRET_FILE", "TOKEN_TYPE", "PUBLIC_KEY", ""]))
+
+
+@given(st.recursive(st.text(max_size=40) | st.integers() | st.none(), lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=5), children, max_size=3)))
+def test_a_tree_keeps_its_shape_and_redacting_twice_changes_nothing(tree: object) -> None:
+    redactor = Redactor([CANARY])
+    once = redactor.tree(tree)
+    assert redactor.tree(once) == once
+    assert len(json.dumps(once)) > 0
+    assert type(once) is type(tree)
+
+
+def test_a_long_line_costs_little() -> None:
+    line = "password=" * 200_000
+    assert Redactor([CANARY]).text(line)
