@@ -17,7 +17,6 @@ from ansible.plugins.action import ActionBase
 
 from ..plugin_utils._handover import hand_over, handover_directory
 
-
 #: The collectors end by themselves at their deadline; this much later it is the connection or the host that hangs.
 HOST_GRACE_SECONDS = 30
 

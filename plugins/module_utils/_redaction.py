@@ -20,13 +20,60 @@ import urllib.parse
 REDACTED = "[redacted]"
 
 _SECRET_WORDS = frozenset(
-    "password passwd passphrase pwd pgpassword secret secrets token apikey credential credentials authorization cookie dsn salt pepper jwt bearer fernet otp".split()
+    [
+        "password",
+        "passwd",
+        "passphrase",
+        "pwd",
+        "pgpassword",
+        "secret",
+        "secrets",
+        "token",
+        "apikey",
+        "credential",
+        "credentials",
+        "authorization",
+        "cookie",
+        "dsn",
+        "salt",
+        "pepper",
+        "jwt",
+        "bearer",
+        "fernet",
+        "otp",
+    ]
 )
 _SECRET_PAIRS = frozenset(
     [("api", "key"), ("private", "key"), ("secret", "key"), ("access", "key"), ("signing", "key"), ("encryption", "key"), ("master", "key"), ("license", "key")]
 )
 # What a name with such a word in it says about the secret, rather than being it.
-_NOT_THE_SECRET = frozenset("file path type ttl expire expires expiry seconds minutes hours days count max min length size name algorithm alg url uri issuer audience".split())
+_NOT_THE_SECRET = frozenset(
+    [
+        "file",
+        "path",
+        "type",
+        "ttl",
+        "expire",
+        "expires",
+        "expiry",
+        "seconds",
+        "minutes",
+        "hours",
+        "days",
+        "count",
+        "max",
+        "min",
+        "length",
+        "size",
+        "name",
+        "algorithm",
+        "alg",
+        "url",
+        "uri",
+        "issuer",
+        "audience",
+    ]
+)
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
@@ -34,10 +81,30 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SHORTEST_SECRET = 6
 
 # Passwords that are words as well: replacing them everywhere would take the text apart and hide nothing.
-_COMMON_WORDS = frozenset("postgres password secret admin default public changeme docker production development example localhost backend database".split())
+_COMMON_WORDS = frozenset(
+    [
+        "postgres",
+        "password",
+        "secret",
+        "admin",
+        "default",
+        "public",
+        "changeme",
+        "docker",
+        "production",
+        "development",
+        "example",
+        "localhost",
+        "backend",
+        "database",
+    ]
+)
 
 _URL_PASSWORD = re.compile(r"(?P<head>[a-zA-Z][a-zA-Z0-9+.-]{0,40}://[^\s:/@\"'<>]{0,200}:)(?P<value>[^\s/@\"'<>]{1,400})(?=@)")
-_HEADER = re.compile(r"(?i)(?P<head>\b(?:authorization|cookie|set-cookie|x-api-key)[\"']?\s{0,3}[:=]\s{0,3}[\"']?)(?P<value>(?:(?:basic|bearer|digest|token)\s+)?[^\s\"',;]{4,4000})")
+_HEADER = re.compile(
+    r"(?i)(?P<head>\b(?:authorization|cookie|set-cookie|x-api-key)[\"']?\s{0,3}[:=]\s{0,3}[\"']?)"
+    r"(?P<value>(?:(?:basic|bearer|digest|token)\s+)?[^\s\"',;]{4,4000})"
+)
 _BEARER = re.compile(r"(?i)(?P<head>\bbearer\s+)(?P<value>[A-Za-z0-9._~+/=-]{16,4000})")
 _JWT = re.compile(r"(?P<head>)(?P<value>\beyJ[A-Za-z0-9_-]{6,2000}\.[A-Za-z0-9_-]{2,4000}\.[A-Za-z0-9_-]{0,1000})")
 _PRIVATE_KEY = re.compile(r"(?P<head>-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----)(?P<value>.{1,20000}?)(?=-----END|\Z)", re.DOTALL)

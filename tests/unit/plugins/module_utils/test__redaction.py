@@ -69,7 +69,12 @@ def test_secret_names() -> None:
     assert not any(map(is_secret_name, ["PRIMARY_KEY", "AUTHOR", "PASSED", "SECRET_FILE", "TOKEN_TYPE", "PUBLIC_KEY", ""]))
 
 
-@given(st.recursive(st.text(max_size=40) | st.integers() | st.none(), lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=5), children, max_size=3)))
+@given(
+    st.recursive(
+        st.text(max_size=40) | st.integers() | st.none(),
+        lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=5), children, max_size=3),
+    )
+)
 def test_a_tree_keeps_its_shape_and_redacting_twice_changes_nothing(tree: object) -> None:
     redactor = Redactor([CANARY])
     once = redactor.tree(tree)
