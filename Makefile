@@ -10,9 +10,11 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)/$(VENV)/collections
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
+VERSION := $(shell sed -n 's/^version: *//p' galaxy.yml)
+TARBALL := build/stackops-runbook-$(VERSION).tar.gz
 STAGES := lint unit
 
-.PHONY: help env lint unit test build
+.PHONY: help env lint sanity unit test build
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +31,9 @@ lint: env ## yamllint, ruff
 
 unit: env ## Unit tests and the checks of the collection itself
 	@python -m pytest tests/unit tests/meta
+
+sanity: build ## ansible-test sanity on the built tarball
+	@tests/tools/sanity $(TARBALL)
 
 build: env ## Build the tarball into build/
 	@ansible-galaxy collection build --force --output-path build
