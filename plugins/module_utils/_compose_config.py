@@ -1,0 +1,368 @@
+# Copyright (c) 2026, stackops.runbook contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""What a Compose file declares, as the project's own Compose command resolves it.
+
+Compose v2 answers in JSON. Compose v1 and podman-compose answer in YAML, which is read where the interpreter has
+PyYAML; without it the names of the services are known and no more. Only ``config`` is ever called: it reads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import threading
+import typing as t
+
+from ._discovery import Stack, service_role
+from ._envelope import CheckError
+from ._process import Completed, run_command
+
+DEFAULT_TIMEOUT_SECONDS = 20.0
+
+_PLUGIN_DIRECTORIES = (
+    "~/.docker/cli-plugins",
+    "/usr/local/lib/docker/cli-plugins",
+    "/usr/local/libexec/docker/cli-plugins",
+    "/usr/lib/docker/cli-plugins",
+    "/usr/libexec/docker/cli-plugins",
+)
+_CONDITIONS = ("service_started", "service_healthy", "service_completed_successfully")
+_DEFAULT_FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
+
+# Compose v1 takes most of a second of CPU time: a host with many projects must not be busy with nothing else.
+_at_a_time = threading.BoundedSemaphore(2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dependency:
+    """One entry of ``depends_on``."""
+
+    service: str
+    condition: str = "service_started"
+
+
+@dataclasses.dataclass(frozen=True)
+class ServiceConfig:
+    """What is declared for one service; *replicas* is ``None`` where only its name is known."""
+
+    name: str
+    image: t.Optional[str] = None
+    role: str = "other"
+    replicas: t.Optional[int] = None
+    depends_on: tuple[Dependency, ...] = ()
+    has_healthcheck: t.Optional[bool] = None
+    restart: t.Optional[str] = None
+    enabled: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class ComposeConfig:
+    """The services of a resolved Compose file, by name. *complete* is false where only names are known."""
+
+    services: t.Mapping[str, ServiceConfig]
+    name: t.Optional[str] = None
+    complete: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class ComposeCommand:
+    """A Compose command of this host: its argument list and what it is."""
+
+    argv: tuple[str, ...]
+    flavour: str
+
+    @property
+    def speaks_json(self) -> bool:
+        """Whether ``config --format json`` works."""
+        return self.flavour == "compose-v2"
+
+
+class PendingConfig:
+    """A Compose file that is being resolved in a thread; its properties wait for the end, which is bounded."""
+
+    def __init__(self, read: t.Callable[[], ComposeConfig], wait_seconds: float) -> None:
+        self._read = read
+        self._wait_seconds = wait_seconds
+        self._config: t.Optional[ComposeConfig] = None
+        self._error: t.Optional[CheckError] = None
+        self._thread = threading.Thread(target=self._run, name="compose-config", daemon=True)
+        self._thread.start()
+
+    @property
+    def config(self) -> t.Optional[ComposeConfig]:
+        """The resolved file, or ``None``: see :attr:`error`."""
+        self._thread.join(self._wait_seconds)
+        return self._config
+
+    @property
+    def error(self) -> t.Optional[CheckError]:
+        """Why there is none."""
+        self._thread.join(self._wait_seconds)
+        if self._thread.is_alive():
+            return CheckError("compose config", f"no answer within {self._wait_seconds:g} s", "Run it by hand: docker compose config", "timeout")
+        return self._error
+
+    def _run(self) -> None:
+        try:
+            with _at_a_time:
+                self._config = self._read()
+        except CheckError as error:
+            self._error = error
+        except Exception as error:  # pylint: disable=broad-except  # a surprise in a file is that project's trouble alone
+            self._error = CheckError("compose config", f"{type(error).__name__}: {error}", "Run it by hand: docker compose config", "protocol-error")
+
+
+def start_configs(stacks: t.Iterable[Stack], timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> None:
+    """Start to resolve the Compose files of *stacks* in the background; :attr:`Stack.config` waits for the answer."""
+    for stack in stacks:
+        if stack.pending_config is None and stack.config is None and stack.config_error is None:
+            # Half the time for waiting in line behind other projects.
+            stack.pending_config = PendingConfig(lambda stack=stack: read_config(stack, timeout_seconds), 2 * timeout_seconds)  # type: ignore[misc]
+
+
+def read_config(stack: Stack, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> ComposeConfig:
+    """Resolve the Compose file of *stack* with the Compose command of this host.
+
+    :raises CheckError: its files are not there or not readable, no command is installed, or the command refused.
+    """
+    _check_files(stack)
+    command = find_compose_command(stack.flavour)
+    if command is None:
+        raise CheckError("compose config", "no Compose command on this host", "Install docker compose (Debian: docker-compose).", "not-installed")
+    arguments = [*command.argv, *_project_arguments(stack, command)]
+    if command.speaks_json:
+        completed = _run([*arguments, "config", "--format", "json"], stack, timeout_seconds)
+        return parse_config(json.loads(completed.stdout), _enabled_profiles(stack))
+    document = _load_yaml(lambda: _run([*arguments, "config"], stack, timeout_seconds).stdout)
+    if document is not None:
+        return parse_config(document, _enabled_profiles(stack))
+    names = _run([*arguments, "config", "--services"], stack, timeout_seconds).text.split()
+    return ComposeConfig({name: ServiceConfig(name) for name in names}, complete=False)
+
+
+def find_compose_command(flavour: str = "compose-v2") -> t.Optional[ComposeCommand]:
+    """Return the Compose command to read a project of *flavour* with, or ``None`` where there is none.
+
+    Compose v2 comes first for every flavour: it reads the others' files, answers in JSON, and much faster.
+    """
+    docker = shutil.which("docker")
+    if docker and any(os.access(os.path.expanduser(f"{directory}/docker-compose"), os.X_OK) for directory in _PLUGIN_DIRECTORIES):
+        return ComposeCommand((docker, "compose"), "compose-v2")
+    found: list[ComposeCommand] = []
+    standalone = shutil.which("docker-compose")
+    if standalone:
+        found.append(ComposeCommand((standalone,), _flavour_of_program(standalone)))
+    podman_compose = shutil.which("podman-compose")
+    if podman_compose:
+        found.append(ComposeCommand((podman_compose,), "podman-compose"))
+    preferred = [command for command in found if command.flavour in ("compose-v2", flavour)]
+    return next(iter(preferred + found), None)
+
+
+def compose_version(command: ComposeCommand, timeout_seconds: float = 10.0) -> t.Optional[str]:
+    """Return the version that a Compose command gives for itself, or ``None`` where it gives none."""
+    words = ["version"] if command.flavour == "podman-compose" else ["version", "--short"]
+    try:
+        text = run_command([*command.argv, *words], timeout_seconds).text
+    except CheckError:
+        return None
+    match = re.search(r"\d+\.\d+[\w.+~-]*", text)
+    return match.group() if match else None
+
+
+def parse_config(document: t.Mapping[str, t.Any], profiles: t.Collection[str] = ()) -> ComposeConfig:
+    """Return the services of a resolved Compose file (of any Compose); environments and secrets are dropped.
+
+    A service with profiles is enabled where one of them is in *profiles*.
+    """
+    services = document.get("services") or {}
+    return ComposeConfig({name: _service(name, services[name] or {}, profiles) for name in sorted(services)}, document.get("name"))
+
+
+def parse_depends_on_label(value: str) -> tuple[Dependency, ...]:
+    """Return the dependencies in Compose v2's label, ``db:service_healthy:false,redis:service_started:true``."""
+    dependencies = []
+    for entry in value.split(","):
+        service, dummy, rest = entry.strip().partition(":")
+        condition = rest.partition(":")[0]
+        if service:
+            dependencies.append(Dependency(service, condition if condition in _CONDITIONS else "service_started"))
+    return tuple(sorted(dependencies, key=lambda dependency: dependency.service))
+
+
+def project_env_file(stack: Stack) -> t.Optional[str]:
+    """Return the ``.env`` file that the project's variables come from, or ``None`` where there is none to be seen."""
+    candidates = list(stack.environment_files)
+    candidates += [os.path.join(directory, ".env") for directory in _directories(stack)]
+    return next((path for path in candidates if os.path.isfile(path)), None)
+
+
+def _directories(stack: Stack) -> list[str]:
+    directories = [stack.working_dir or "", *(os.path.dirname(path) for path in stack.config_files)]
+    return list(dict.fromkeys(directory for directory in directories if directory))
+
+
+def _check_files(stack: Stack) -> None:
+    """Look before a command is started: its own message for a missing file is vaguer, and it takes longer."""
+    if not stack.config_files and not stack.working_dir:
+        raise CheckError(stack.name, "its containers do not say where its Compose file is", "Name the directory in project_src.", "missing")
+    if not stack.config_files and not any(os.path.exists(os.path.join(stack.working_dir or "", name)) for name in _DEFAULT_FILES):
+        raise CheckError(
+            stack.working_dir or stack.name,
+            f"no Compose file in {stack.working_dir}",
+            f"Correct project_src: it is the directory with {' or '.join(_DEFAULT_FILES[::2])}.",
+            "missing",
+        )
+    for path in stack.config_files:
+        try:
+            with open(path, "rb"):
+                pass
+        except FileNotFoundError:
+            raise CheckError(
+                path,
+                "the Compose file that the containers were made from is not there any more",
+                "Name the directory where it is now in project_src; without it, services that have no container go unnoticed.",
+                "missing",
+            ) from None
+        except OSError as error:
+            raise CheckError(path, f"{error.strerror}", f"Run with become: true, or let the user read {path}.", "permission-denied") from error
+
+
+def _project_arguments(stack: Stack, command: ComposeCommand) -> list[str]:
+    if command.flavour == "podman-compose":
+        return [word for path in stack.config_files for word in ("-f", path)]
+    arguments = ["--project-name", stack.name] if stack.containers or stack.siblings else []
+    if stack.working_dir:
+        arguments += ["--project-directory", stack.working_dir]
+    for path in stack.config_files:
+        arguments += ["--file", path]
+    for path in stack.environment_files:
+        if os.path.isfile(path):
+            arguments += ["--env-file", path]
+    # Without it the services of profiles would be missing, and their containers taken for orphans.
+    return [*arguments, "--profile", "*"] if command.speaks_json else arguments
+
+
+def _run(argv: list[str], stack: Stack, timeout_seconds: float) -> Completed:
+    directory = stack.working_dir if stack.working_dir and os.path.isdir(stack.working_dir) else None
+    completed = run_command(argv, timeout_seconds, cwd=directory)
+    if completed.exit_code != 0:
+        raise CheckError(
+            " ".join(stack.config_files) or stack.working_dir or stack.name,
+            _last_error(completed.error_text) or f"exit code {completed.exit_code}",
+            f"Run it by hand and correct the file: cd {stack.working_dir or '.'} && docker compose config",
+            "config-invalid",
+        )
+    return completed
+
+
+def _last_error(text: str) -> str:
+    """Return what a Compose command said last on standard error, without its warnings, in one line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if "level=warning" not in line and not line.startswith("WARNING")]
+    message = " ".join((telling or lines)[-3:])
+    return message[:500]
+
+
+def _load_yaml(read: t.Callable[[], bytes]) -> t.Optional[t.Mapping[str, t.Any]]:
+    try:
+        import yaml  # type: ignore[import-untyped,unused-ignore]  # pylint: disable=import-outside-toplevel
+    except ImportError:
+        return None
+    document = yaml.load(read(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+    return document if isinstance(document, dict) else {}
+
+
+def _flavour_of_program(path: str) -> str:
+    """Tell Compose v1 from v2: v1 is a Python script, or says so itself."""
+    with open(path, "rb") as program:
+        if program.read(2) == b"#!":
+            return "compose-v1"
+    version = compose_version(ComposeCommand((path,), "compose-v1")) or ""
+    return "compose-v1" if version.startswith("1.") else "compose-v2"
+
+
+def _enabled_profiles(stack: Stack) -> frozenset[str]:
+    """Return the profiles that the project's ``.env`` switches on; those of a command line nobody knows any more."""
+    path = project_env_file(stack)
+    if path is None:
+        return frozenset()
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            match = re.search(r"^\s*(?:export\s+)?COMPOSE_PROFILES\s*=\s*[\"']?([^\"'\n#]*)", file.read(1 << 20), re.MULTILINE)
+    except OSError:
+        return frozenset()
+    return frozenset(name.strip() for name in match.group(1).split(",") if name.strip()) if match else frozenset()
+
+
+def _service(name: str, declared: t.Mapping[str, t.Any], profiles: t.Collection[str]) -> ServiceConfig:
+    own_profiles = declared.get("profiles") or []
+    return ServiceConfig(
+        name=name,
+        image=declared.get("image") or None,
+        role=_declared_role(declared),
+        replicas=_replicas(declared),
+        depends_on=_dependencies(declared.get("depends_on")),
+        has_healthcheck=_has_healthcheck(declared.get("healthcheck")),
+        restart=declared.get("restart") or _restart_policy(declared),
+        enabled=not own_profiles or "*" in profiles or any(profile in profiles for profile in own_profiles),
+    )
+
+
+def _replicas(declared: t.Mapping[str, t.Any]) -> int:
+    deploy = declared.get("deploy") or {}
+    for count in (declared.get("scale"), deploy.get("replicas")):
+        if isinstance(count, int):
+            return count
+    return 1
+
+
+def _restart_policy(declared: t.Mapping[str, t.Any]) -> t.Optional[str]:
+    condition = ((declared.get("deploy") or {}).get("restart_policy") or {}).get("condition")
+    return {"none": "no", "any": "always"}.get(condition, condition) if condition else None
+
+
+def _dependencies(declared: t.Any) -> tuple[Dependency, ...]:
+    if isinstance(declared, dict):
+        return tuple(Dependency(name, str((declared[name] or {}).get("condition") or "service_started")) for name in sorted(declared))
+    return tuple(Dependency(str(name)) for name in sorted(declared or []))
+
+
+def _has_healthcheck(declared: t.Any) -> t.Optional[bool]:
+    """``None`` where the file says nothing: the image may bring one."""
+    if not isinstance(declared, dict):
+        return None
+    test = declared.get("test")
+    if declared.get("disable") or test in ("NONE", ["NONE"]):
+        return False
+    return True if test else None
+
+
+def _declared_role(declared: t.Mapping[str, t.Any]) -> str:
+    words = [*_words(declared.get("entrypoint")), *_words(declared.get("command"))]
+    ports = [_port_number(port) for port in [*(declared.get("ports") or []), *(declared.get("expose") or [])]]
+    return service_role(str(declared.get("image") or ""), words, _environment(declared.get("environment")), [port for port in ports if port])
+
+
+def _words(declared: t.Any) -> list[str]:
+    return [declared] if isinstance(declared, str) else [str(word) for word in declared or []]
+
+
+def _port_number(declared: t.Any) -> int:
+    text = str(declared.get("target", "")) if isinstance(declared, dict) else str(declared)
+    digits = text.partition("/")[0].rsplit(":", 1)[-1]
+    return int(digits) if digits.isdigit() else 0
+
+
+def _environment(declared: t.Any) -> dict[str, str]:
+    if isinstance(declared, dict):
+        return {str(name): str(value) for name, value in declared.items() if value is not None}
+    pairs = (str(entry).partition("=") for entry in declared or [])
+    return {name: value for name, separator, value in pairs if separator}
