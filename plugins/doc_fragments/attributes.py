@@ -1,0 +1,55 @@
+# Copyright (c) 2026, stackops.runbook contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """What every module of the collection can and cannot do."""
+
+    DOCUMENTATION = r"""
+options: {}
+attributes:
+  check_mode:
+    description: Can run in C(check_mode) and return changed status prediction without modifying the target.
+    support: none
+  diff_mode:
+    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
+    support: none
+  idempotent:
+    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
+    support: full
+  platform:
+    description: Target operating systems and families that can be operated against.
+    support: full
+    platforms: linux
+"""
+
+    # For modules that only read. To be used together with the fragment above, after it.
+    READ_ONLY = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+    details:
+      - This action only reads and does not change anything.
+  diff_mode:
+    support: N/A
+    details:
+      - This action does not change anything.
+  idempotent:
+    support: full
+    details:
+      - This action does not change anything. What it returns depends on the state of the target.
+"""
+
+    ACTION_GROUP = r"""
+options: {}
+attributes:
+  action_group:
+    description: Use C(group/stackops.runbook.stack) in C(module_defaults) to set defaults for this module.
+    support: full
+    membership:
+      - stackops.runbook.stack
+"""
