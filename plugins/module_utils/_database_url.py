@@ -201,7 +201,7 @@ def _from_separate_variables(variable: str, env: t.Mapping[str, str]) -> t.Optio
     prefix = matched["prefix"]
     if not _DATABASE_WORD.search(prefix):
         return None
-    siblings = {name.upper()[len(prefix):]: value for name, value in env.items() if name.upper().startswith(prefix)}
+    siblings = {name.upper().removeprefix(prefix): value for name, value in env.items() if name.upper().startswith(prefix)}
     if _is_other_product(siblings):
         return None
     user = _first(siblings, "USER", "USERNAME", "LOGIN")
@@ -210,9 +210,7 @@ def _from_separate_variables(variable: str, env: t.Mapping[str, str]) -> t.Optio
     # A host name alone does not say that a database is behind it.
     if hosts is None or (user is None and database is None):
         return None
-    return DatabaseUrl(
-        scheme="postgresql", hosts=hosts, database=database, user=user, password=_first(siblings, "PASSWORD", "PASS", "PASSWD", "PWD")
-    )
+    return DatabaseUrl(scheme="postgresql", hosts=hosts, database=database, user=user, password=_first(siblings, "PASSWORD", "PASS", "PASSWD", "PWD"))
 
 
 def _is_other_product(siblings: t.Mapping[str, str]) -> bool:

@@ -30,6 +30,9 @@ from ._process import Completed
 #: In every statement of ours, so that they are told from the application's in pg_stat_statements.
 MARKER = "/* stackops.runbook */"
 
+_BEGIN = f"BEGIN {MARKER} TRANSACTION READ ONLY"
+_ROLLBACK = f"ROLLBACK {MARKER}"
+
 Row = dict[str, t.Any]
 Value = t.Union[None, bool, int, float, str, t.Sequence[str]]
 
@@ -217,7 +220,8 @@ class DriverSession(Session):
             connection = driver.connect(**_driver_arguments(target, limits))
         except (driver.Error, UnicodeError) as error:
             raise _login_failure(target, limits, error) from None
-        connection.set_session(readonly=True)
+        # Transactions are begun by hand, so that even BEGIN is marked as ours in pg_stat_statements.
+        connection.set_session(autocommit=True)
         return cls(driver, connection, target, limits)
 
     def _cut(self) -> None:
@@ -242,16 +246,18 @@ class DriverSession(Session):
     def _one(self, sql: str) -> t.Union[dict[str, Answer], DatabaseError]:
         try:
             with self._connection.cursor() as cursor:
-                cursor.execute(self._settings())
-                cursor.execute(sql)
-                return t.cast("dict[str, Answer]", json.loads(cursor.fetchone()[0]))
+                cursor.execute(_BEGIN)
+                try:
+                    cursor.execute(self._settings())
+                    cursor.execute(sql)
+                    return t.cast("dict[str, Answer]", json.loads(cursor.fetchone()[0]))
+                finally:
+                    with contextlib.suppress(self._driver.Error):
+                        cursor.execute(_ROLLBACK)
         except self._driver.Error as error:
             return self._failure(error)
         except UnicodeError as error:
             return DatabaseError(self.source, f"text that is not UTF-8: {error.reason if isinstance(error, UnicodeDecodeError) else error}", "", "encoding")
-        finally:
-            with contextlib.suppress(self._driver.Error):
-                self._connection.rollback()
 
     def _failure(self, error: t.Any) -> DatabaseError:
         if self._late.is_set():
@@ -359,8 +365,8 @@ class PsqlSession(Session):
         """Return the answers of one psql process; each query is its own transaction."""
         script = ["\\set ON_ERROR_STOP off", "\\set VERBOSITY terse"]
         for sql in queries.values():
-            script += ["BEGIN READ ONLY;", self._settings() + " \\g /dev/null", f"\\echo {self._word}"]
-            script += [f"SELECT {MARKER} {_as_json(sql)};", f"\\echo {self._word} :SQLSTATE :LAST_ERROR_MESSAGE", "ROLLBACK;"]
+            script += [f"{_BEGIN};", self._settings() + " \\g /dev/null", f"\\echo {self._word}"]
+            script += [f"SELECT {MARKER} {_as_json(sql)};", f"\\echo {self._word} :SQLSTATE :LAST_ERROR_MESSAGE", f"{_ROLLBACK};"]
         argv = ["psql", "--no-psqlrc", "--no-align", "--tuples-only", "--quiet", "--no-password"]
         environment = _psql_environment(self._target, self.limits)
         try:
