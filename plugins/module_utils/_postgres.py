@@ -91,8 +91,9 @@ class StatementOptions:
     """Which statements to show. *sample_seconds* 0 shows what was counted since the last reset."""
 
     rank_by: str = "mean"
-    limit: int = 10
-    min_calls: int = 1
+    limit: int = 20
+    # Once or twice is a migration or someone's own query, and those are often the slowest of all.
+    min_calls: int = 3
     min_mean_ms: float = 0.0
     exclude: tuple[str, ...] = ()
     sample_seconds: float = 0.0
