@@ -177,7 +177,7 @@ class Host:
 
     def _finding(self, rule: str, severity: str, item: str, texts: dict[str, tuple[str, str]], fix: t.Sequence[str], **more: t.Any) -> Json:
         title, cause = texts[self.language]
-        finding = {
+        finding: Json = {
             "id": _finding_id(self.name, rule, item),
             "rule": rule,
             "severity": severity,
@@ -285,8 +285,7 @@ class Host:
                 "zh_TW": (f"PostgreSQL {db} 已停止", '容器於 26 分鐘前停止(結束代碼 0),且重啟策略為 "no",因此不會自動重新啟動。'),
             },
             [
-                self._text("Start it again:", "重新啟動:"),
-                f"`docker compose --project-directory /srv/{self.project} start {self.db}`",
+                self._text("Start it again:", "重新啟動:") + f" `docker compose --project-directory /srv/{self.project} start {self.db}`",
                 self._text(
                     f"So that it comes back by itself, set `restart: unless-stopped` for {self.db} in the Compose file.",
                     f"若要自動恢復,請在 Compose 檔為 {self.db} 設定 `restart: unless-stopped`。",
@@ -331,10 +330,10 @@ class Host:
                 "zh_TW": ("orders 查詢平均耗時 1.84 秒", "每次呼叫都循序掃描 orders(210 萬列):status、created_at 沒有可用的索引。"),
             },
             [
-                self._text("Look at its plan:", "查看執行計畫:"),
-                f"`docker exec -it {self.project}-{self.db}-1 psql -U app -d app -c 'EXPLAIN (ANALYZE, BUFFERS) {QUERIES[0][:60]}…'`",
-                self._text("Create the index without blocking writers:", "以不阻塞寫入的方式建立索引:"),
-                "`CREATE INDEX CONCURRENTLY ON orders (status, created_at DESC);`",
+                self._text("Look at its plan:", "查看執行計畫:")
+                + f" `docker exec -it {self.project}-{self.db}-1 psql -U app -d app -c 'EXPLAIN (ANALYZE, BUFFERS) {QUERIES[0][:60]}…'`",
+                self._text("Create the index without blocking writers:", "以不阻塞寫入的方式建立索引:")
+                + " `CREATE INDEX CONCURRENTLY ON orders (status, created_at DESC);`",
             ],
             category="postgres",
             effects=[slow["id"]],
@@ -379,8 +378,7 @@ class Host:
                 "zh_TW": ("資料庫落後程式碼一個遷移版本", "程式碼的 head 為 7c1f09ab42de,資料庫為 3b9d2c77e1f0。"),
             },
             [
-                self._text("Take a backup first:", "請先備份:"),
-                f"`ansible-playbook stackops.runbook.backup -l {self.name}`",
+                self._text("Take a backup first:", "請先備份:") + f" `ansible-playbook stackops.runbook.backup -l {self.name}`",
                 f"`docker compose --project-directory /srv/{self.project} exec {self.api} alembic upgrade head`",
             ],
             category="migrations",
@@ -401,8 +399,7 @@ class Host:
                     "zh_TW": ("/var/lib/docker 使用率 91 %,剩餘 4.6 GiB", "Docker 可回收 12.4 GiB 未使用的映像檔與建置快取。"),
                 },
                 [
-                    self._text("See what is reclaimable, then remove what is not used:", "先查看可回收的空間,再移除未使用的資料:"),
-                    "`docker system df`",
+                    self._text("See what is reclaimable, then remove what is not used:", "先查看可回收的空間,再移除未使用的資料:") + " `docker system df`",
                     "`docker image prune --all --filter until=168h`",
                 ],
                 category="host",
@@ -437,8 +434,8 @@ class Host:
                     self._text(
                         "Raise `mem_limit` in the Compose file, or lower the number of workers, then:",
                         "請在 Compose 檔提高 `mem_limit` 或減少 worker 數,然後執行:",
-                    ),
-                    f"`docker compose --project-directory /srv/{self.project} up -d worker`",
+                    )
+                    + f" `docker compose --project-directory /srv/{self.project} up -d worker`",
                 ],
                 effects=[effect["id"]],
                 verify=f"docker inspect -f '{{{{.State.OOMKilled}}}} {{{{.RestartCount}}}}' {self.project}-worker-1",
@@ -481,8 +478,8 @@ class Host:
                     "zh_TW": ("權杖遭拒:簽章驗證失敗(238 次)", "簽發與驗證權杖的服務使用不同的密鑰。"),
                 },
                 [
-                    self._text("Compare where each takes its secret from (prints a fingerprint, not the secret):", "比對各服務的密鑰來源(僅顯示指紋):"),
-                    f"`docker exec {self.project}-{self.api}-1 sh -c 'printf %s \"$JWT_SECRET\" | sha256sum | cut -c1-8'`",
+                    self._text("Compare where each takes its secret from (prints a fingerprint, not the secret):", "比對各服務的密鑰來源(僅顯示指紋):")
+                    + f" `docker exec {self.project}-{self.api}-1 sh -c 'printf %s \"$JWT_SECRET\" | sha256sum | cut -c1-8'`",
                 ],
                 category="logs",
                 confidence="medium",
@@ -814,7 +811,7 @@ class Host:
 
     def _requests(self) -> Json:
         slow = self.trouble == "slow-query"
-        paths = []
+        paths: list[Json] = []
         for path in PATHS:
             p50 = self.rng.uniform(4, 60) * (14 if slow and "orders" in path else 1)
             paths.append(
@@ -834,8 +831,8 @@ class Host:
             "project": self.project,
             "service": self.api,
             "status": "warning" if slow else "ok",
-            "requests": sum(path["count"] for path in paths),
-            "slow": sum(path["slow"] for path in paths),
+            "requests": sum(int(path["count"]) for path in paths),
+            "slow": sum(int(path["slow"]) for path in paths),
             "slow_percent": 18.4 if slow else 0.0,
             "errors_5xx": 390 if self.trouble == "database-stopped" else 0,
             "errors_5xx_percent": 31.0 if self.trouble == "database-stopped" else 0.0,

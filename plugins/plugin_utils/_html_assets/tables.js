@@ -1,0 +1,99 @@
+// Copyright (c) 2026, stackops.runbook contributors
+// GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// Tables: `columns` are [label, kind], `rows` arrays of values.
+
+const NUMERIC = ['number', 'bytes', 'ms', 'seconds', 'percent', 'meter'];
+
+function meter(value) {
+  const bar = make('span', { class: `meter ${value >= 90 ? 'full' : value >= 75 ? 'high' : ''}`, 'aria-hidden': 'true' }, make('span'));
+  bar.firstChild.style.width = `${Math.max(0, Math.min(100, value))}%`;
+  return [make('span', { class: 'figure' }, `${decimals.format(value)} %`), bar];
+}
+
+function show(kind, value) {
+  if (value === null || value === undefined || value === '') return make('span', { class: 'absent', 'aria-label': words('unknown') }, '–');
+  if (kind === 'status' || kind === 'level') return make('span', { class: 'status' }, statusIcon(kind === 'level' && value === 'error' ? 'critical' : value), make('span', null, words(value)));
+  if (kind === 'code') return make('code', { dir: 'ltr' }, String(value));
+  if (kind === 'list') return Array.isArray(value) && value.length ? value.map((word) => make('code', { dir: 'ltr', class: 'word' }, word)) : make('span', { class: 'absent' }, words('none'));
+  if (kind === 'boolean') return words(value ? 'yes' : 'no');
+  if (kind === 'new') return value ? make('span', { class: 'tag new' }, words('new')) : '';
+  if (kind === 'time') return String(value).slice(0, 19).replace('T', ' ');
+  if (typeof value !== 'number') return String(value);
+  if (kind === 'bytes') return bytes(value);
+  if (kind === 'ms') return milliseconds(value);
+  if (kind === 'seconds') return seconds(value);
+  if (kind === 'percent') return `${decimals.format(value)} %`;
+  if (kind === 'meter') return meter(value);
+  return shortNumber(value);
+}
+
+// Columns in which no row has a value would only take room; a status is always shown.
+function usedColumns(columns, rows) {
+  return columns.map((dummy, position) => position).filter((position) => columns[position][1] === 'status' || rows.some((row) => {
+    const value = row[position];
+    return value !== null && value !== undefined && value !== '' && !(Array.isArray(value) && !value.length);
+  }));
+}
+
+function table(caption, columns, rows, more) {
+  const { ranked, host } = more || {};
+  const used = usedColumns(columns, rows);
+  const cls = (kind) => (NUMERIC.includes(kind) ? 'num' : kind === 'code' ? 'long' : null);
+  const head = used.map((position) => make('th', { scope: 'col', class: cls(columns[position][1]) }, words(`c_${columns[position][0]}`)));
+  const body = rows.map((row, rank) => make(
+    'tr', null,
+    ranked ? make('td', { class: 'num rank' }, `#${rank + 1}`) : null,
+    used.map((position) => make('td', { class: cls(columns[position][1]), 'data-label': words(`c_${columns[position][0]}`) }, position === host ? hostLink(row[position]) : show(columns[position][1], row[position]))),
+  ));
+  return make(
+    'div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': caption },
+    make('table', null, make('caption', { class: 'hidden' }, caption), make('thead', null, make('tr', null, ranked ? make('th', { class: 'num' }, '#') : null, head)), make('tbody', null, body)),
+  );
+}
+
+// A part that is built when it is opened for the first time.
+function fold(title, build, more) {
+  const { open, note, name } = more || {};
+  const body = make('div', { class: 'body' });
+  const details = make('details', { class: name || 'fold' }, make('summary', null, icon('chevron'), make('span', { class: 'heading' }, title), note ? make('span', { class: 'muted note' }, note) : null), body);
+  details.fill = () => {
+    if (!details.filled) {
+      details.filled = true;
+      body.append(...[build()].flat().filter(Boolean));
+    }
+  };
+  details.addEventListener('toggle', () => details.open && details.fill());
+  if (open) {
+    details.fill();
+    details.open = true;
+  }
+  return details;
+}
+
+// Shows the first `size` rows of a long list, and a button for the next.
+function paged(container, entries, size, build) {
+  let shown = 0;
+  const next = () => {
+    const part = entries.slice(shown, shown + size);
+    container.append(...part.map((entry, position) => build(entry, shown + position)));
+    shown += part.length;
+  };
+  const button = make('button', { type: 'button', class: 'more' });
+  const label = () => {
+    button.textContent = words('more', { n: count(Math.min(size, entries.length - shown)) });
+    button.hidden = shown >= entries.length;
+  };
+  button.addEventListener('click', () => {
+    const before = container.lastElementChild;
+    next();
+    label();
+    const first = before && before.nextElementSibling;
+    const target = first && (first.querySelector('summary, button, a') || first);
+    if (target) target.focus();
+  });
+  next();
+  label();
+  return button;
+}

@@ -1,0 +1,427 @@
+# Copyright (c) 2026, stackops.runbook contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""What the report page gets of a report: an index that it shows at once, and the details of each host.
+
+The index holds a row for every host, every finding that is worth a look, and the fleet's charts. Texts that come again
+and again over a fleet are in it once.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+import typing as t
+
+from ._html_tables import FACTS, TABLES, cell, items, lookup, number, table_rows
+
+Json = t.Any
+Report = t.Mapping[str, Json]
+
+SEVERITIES: tuple[str, ...] = ("critical", "warning", "info")
+STATUSES: tuple[str, ...] = ("critical", "warning", "unknown", "unreachable", "ok")
+_CONFIDENCES: tuple[str, ...] = ("high", "medium", "low")
+
+#: Of the page's 5 MB; a finding beyond it keeps what it is and where, and loses evidence and advice.
+FINDINGS_BUDGET_BYTES = 1_800_000
+
+_MINUTE = 60
+_LONGEST_TIMELINE = 360
+_TOP = 10
+_LONGEST_VALUE = 1200
+_LONGEST_LINE = 400
+
+# Control characters other than tab and line feed, marks that reorder or hide text, and halves of surrogate pairs: they
+# would show a command as another one than what is copied, or could not be written as UTF-8 at all.
+_HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]")
+
+
+def clean(value: Json) -> Json:
+    """Return *value* with every harmful character in its texts shown as U+FFFD instead of taking effect."""
+    if isinstance(value, str):
+        return _HARMFUL.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {clean(str(key)): clean(element) for key, element in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [clean(element) for element in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+class Strings:
+    """A table of texts; each is kept once and named by its position."""
+
+    def __init__(self) -> None:
+        self.all: list[str] = []
+        self._positions: dict[str, int] = {}
+
+    def add(self, text: Json) -> t.Optional[int]:
+        """Return the position of *text*, ``None`` for no text."""
+        if text is None or text == "":
+            return None
+        text = str(text)
+        position = self._positions.get(text)
+        if position is None:
+            position = self._positions[text] = len(self.all)
+            self.all.append(text)
+        return position
+
+
+def epoch(moment: Json) -> t.Optional[int]:
+    """Return RFC 3339 *moment* as seconds since the epoch, ``None`` where it is none."""
+    if not isinstance(moment, str):
+        return None
+    try:
+        parsed = datetime.datetime.fromisoformat(moment.replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    if parsed.tzinfo is None:
+        parsed = parsed.replace(tzinfo=datetime.timezone.utc)
+    return int(parsed.timestamp())
+
+
+def collectors_of(host: Report) -> dict[str, Json]:
+    """Return the facts of *host* by collector, what the run says of itself as ``meta``."""
+    facts = host.get("facts")
+    if not isinstance(facts, dict):
+        return {}
+    if isinstance(facts.get("collectors"), dict):
+        return {**facts["collectors"], "meta": facts.get("host")}
+    return facts
+
+
+# Findings
+
+
+def _all_findings(report: Report, host_names: t.Sequence[str]) -> t.Iterator[tuple[int, Json]]:
+    for finding in items(report, "fleet_findings"):
+        yield -1, finding
+    for position, name in enumerate(host_names):
+        for finding in items(report["hosts"][name], "findings"):
+            yield position, finding
+
+
+def _rank(finding: Report) -> tuple[int, int, int]:
+    severity, confidence = finding.get("severity"), finding.get("confidence")
+    return (
+        SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES),
+        _CONFIDENCES.index(confidence) if confidence in _CONFIDENCES else 0,
+        -len(finding.get("effects") or ()),
+    )
+
+
+def _bounded(value: Json, depth: int = 0) -> Json:
+    """Return evidence with long texts and lists cut, so that one finding cannot fill the page."""
+    if isinstance(value, str):
+        return value if len(value) <= _LONGEST_VALUE else value[: _LONGEST_VALUE - 1] + "…"
+    if isinstance(value, dict):
+        return {key: _bounded(element, depth + 1) for key, element in list(value.items())[:30]} if depth < 4 else "…"
+    if isinstance(value, list):
+        return [_bounded(element, depth + 1) for element in value[:20]] if depth < 4 else "…"
+    return value
+
+
+def _size(value: Json) -> int:
+    """Return roughly how many bytes *value* takes in the page."""
+    if isinstance(value, str):
+        return len(value.encode(errors="replace")) + 3
+    if isinstance(value, dict):
+        return sum(_size(key) + _size(element) for key, element in value.items()) + 2
+    if isinstance(value, list):
+        return sum(_size(element) for element in value) + 2
+    return 6
+
+
+class FindingRows:
+    """The findings as the page gets them, worst first, root causes before what they explain."""
+
+    def __init__(self, report: Report, host_names: t.Sequence[str], budget_bytes: int = FINDINGS_BUDGET_BYTES) -> None:
+        self.strings = Strings()
+        self.shortened = 0
+        self.passed = [0] * len(host_names)
+        self._changes = _change_of_id(report)
+        self._left = budget_bytes
+        shown: list[tuple[int, Json]] = []
+        for host, finding in _all_findings(report, host_names):
+            if finding.get("result") != "pass":
+                shown.append((host, finding))
+            elif host >= 0:
+                self.passed[host] += 1
+        shown.sort(key=lambda pair: _rank(pair[1]))
+        self.rows = [self._row(host, finding) for host, finding in shown]
+        self.roots = self._nest([finding for dummy, finding in shown])
+
+    def _row(self, host: int, finding: Report) -> dict[str, Json]:
+        row: dict[str, Json] = {
+            "id": finding.get("id"),
+            "host": host,
+            "rule": self.strings.add(finding.get("rule")),
+            "severity": finding.get("severity"),
+            "result": finding.get("result"),
+            "category": self.strings.add(finding.get("category")),
+            "object": self.strings.add(finding.get("object")),
+            "title": self.strings.add(finding.get("title")),
+            "since": epoch(finding.get("since")),
+            "change": self._changes.get(str(finding.get("id"))),
+            "reason": self.strings.add(_reason(finding)),
+            "confidence": finding.get("confidence"),
+        }
+        advice: dict[str, Json] = {
+            "cause": self.strings.add(finding.get("cause")),
+            "fix": [self.strings.add(step) for step in finding.get("fix") or ()],
+            "verify": self.strings.add(finding.get("verify")),
+            "evidence": _bounded(finding.get("evidence") or {}),
+        }
+        self._left -= _size(row) + _size(advice)
+        if self._left > 0:
+            row.update(advice)
+        else:
+            self.shortened += 1
+            row["short"] = True
+        return {key: value for key, value in row.items() if value not in (None, [], {})}
+
+    def _nest(self, findings: t.Sequence[Report]) -> list[int]:
+        """Put each finding under the first one that explains it; return the positions of those that nothing explains."""
+        positions = {finding.get("id"): position for position, finding in enumerate(findings)}
+        explained = {
+            effect for finding in findings if finding.get("result") == "fire" for effect in finding.get("effects") or () if effect != finding.get("id")
+        }
+        placed: set[int] = set()
+        roots: list[int] = []
+
+        def place(position: int) -> None:
+            placed.add(position)
+            effects = [positions[effect] for effect in findings[position].get("effects") or () if effect in positions]
+            under = []
+            for effect in effects:
+                if effect not in placed and findings[effect].get("result") == "fire":
+                    under.append(effect)
+                    place(effect)
+            if under:
+                self.rows[position]["effects"] = under
+
+        # Second round: findings that explain one another in a circle would otherwise not be shown at all.
+        for anyhow in (False, True):
+            for position, finding in enumerate(findings):
+                if position not in placed and (anyhow or finding.get("id") not in explained):
+                    roots.append(position)
+                    if finding.get("result") == "fire":
+                        place(position)
+                    else:
+                        placed.add(position)
+        return sorted(roots)
+
+
+def _reason(finding: Report) -> Json:
+    """Return why a finding is unknown, in error or silenced, wherever the report says it."""
+    if finding.get("reason"):
+        return finding["reason"]
+    silence = finding.get("silence")
+    if isinstance(silence, dict):
+        return " · ".join(str(silence[key]) for key in ("reason", "expires", "until") if silence.get(key))
+    return silence
+
+
+def _change_entries(report: Report, kind: str) -> list[Json]:
+    changes = report.get("changes")
+    entries = changes.get(kind) if isinstance(changes, dict) else None
+    return entries if isinstance(entries, list) else []
+
+
+def _change_of_id(report: Report) -> dict[str, str]:
+    return {str(entry.get("id") if isinstance(entry, dict) else entry): kind for kind in ("ongoing", "new") for entry in _change_entries(report, kind)}
+
+
+def _resolved(report: Report) -> list[dict[str, Json]]:
+    keys = ("id", "host", "rule", "severity", "object", "title")
+    return [{key: entry.get(key) for key in keys} if isinstance(entry, dict) else {"id": entry} for entry in _change_entries(report, "resolved")]
+
+
+# Charts
+
+
+class Timeline:
+    """Counts per minute of several sources, on one axis; of a long window several minutes share a step."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, ...], dict[int, tuple[int, int]]] = {}
+
+    def add(self, name: tuple[str, ...], histogram: t.Iterable[Report]) -> None:
+        """Add the *histogram* of the source *name*."""
+        counts = self._counts.setdefault(name, {})
+        for bucket in histogram:
+            moment = epoch(bucket.get("minute"))
+            if moment is not None:
+                minute = moment // _MINUTE
+                records, errors = counts.get(minute, (0, 0))
+                counts[minute] = (records + _count(bucket.get("records")), errors + _count(bucket.get("errors")))
+
+    def view(self, limit: int) -> t.Optional[dict[str, Json]]:
+        """Return the axis, all records and errors on it, and the *limit* sources with the most errors."""
+        minutes = [minute for counts in self._counts.values() for minute in counts]
+        if not minutes:
+            return None
+        first, last = max(min(minutes), max(minutes) - 7 * 24 * 60), max(minutes)
+        step = max(1, math.ceil((last - first + 1) / _LONGEST_TIMELINE))
+        length = (last - first) // step + 1
+        records, errors = [0] * length, [0] * length
+        sources = []
+        for name, counts in self._counts.items():
+            own = [0] * length
+            for minute, (all_records, all_errors) in counts.items():
+                if minute >= first:
+                    records[(minute - first) // step] += all_records
+                    errors[(minute - first) // step] += all_errors
+                    own[(minute - first) // step] += all_errors
+            if any(own):
+                sources.append({"name": list(name), "errors": own, "total": sum(own)})
+        sources.sort(key=lambda source: -number(source["total"]))
+        return {
+            "start": first * _MINUTE,
+            "step": step * _MINUTE,
+            "records": records,
+            "errors": errors,
+            "sources": sources[:limit],
+            "more": max(0, len(sources) - limit),
+        }
+
+
+def _count(value: Json) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def _ranked(rows: list[dict[str, Json]], key: str) -> list[dict[str, Json]]:
+    return sorted((row for row in rows if number(row[key]) >= 0), key=lambda row: -number(row[key]))[:_TOP]
+
+
+def _worst_queries(host: int, facts: Report) -> list[dict[str, Json]]:
+    return [
+        {
+            "host": host,
+            "instance": instance.get("name"),
+            "query": cell(query.get("query")),
+            "calls": query.get("calls"),
+            "mean": cell(query.get("mean_exec_time_ms")),
+            "total": cell(query.get("total_exec_time_ms")),
+            "share": cell(query.get("percent_of_total")),
+        }
+        for instance in items(facts, "postgres.instances")
+        for query in items(instance, "statements.queries")
+    ]
+
+
+def _slowest_endpoints(host: int, facts: Report) -> list[dict[str, Json]]:
+    return [
+        {
+            "host": host,
+            "url": cell(endpoint.get("url")),
+            "status": endpoint.get("status"),
+            "connect": endpoint.get("time_connect_ms"),
+            "tls": endpoint.get("time_tls_ms"),
+            "first_byte": endpoint.get("time_first_byte_ms"),
+            "total": endpoint.get("time_total_ms"),
+        }
+        for endpoint in items(facts, "http.endpoints")
+    ]
+
+
+def _slowest_requests(host: int, facts: Report) -> list[dict[str, Json]]:
+    return [
+        {
+            "host": host,
+            "source": cell(source.get("name")),
+            "requests": source.get("requests"),
+            "slow": source.get("slow"),
+            "p50": cell(source.get("p50_ms")),
+            "p95": cell(source.get("p95_ms")),
+            "p99": cell(source.get("p99_ms")),
+        }
+        for source in items(facts, "requests.sources")
+    ]
+
+
+class Trends:
+    """The charts of the whole fleet, gathered host by host."""
+
+    def __init__(self) -> None:
+        self._timeline = Timeline()
+        self._queries: list[dict[str, Json]] = []
+        self._endpoints: list[dict[str, Json]] = []
+        self._requests: list[dict[str, Json]] = []
+
+    def add(self, host: int, name: str, facts: Report) -> None:
+        """Add what the host at position *host* has for the charts."""
+        for source in items(facts, "logs.sources"):
+            self._timeline.add((name, str(source.get("name"))), items(source, "histogram"))
+        # Only the worst are shown: keeping those of each host bounds what a fleet needs.
+        self._queries += _ranked(_worst_queries(host, facts), "mean")
+        self._endpoints += _ranked(_slowest_endpoints(host, facts), "total")
+        self._requests += _ranked(_slowest_requests(host, facts), "p95")
+
+    def view(self) -> dict[str, Json]:
+        """Return the charts' data."""
+        return {
+            "timeline": self._timeline.view(8),
+            "queries": _ranked(self._queries, "mean"),
+            "endpoints": _ranked(self._endpoints, "total"),
+            "requests": _ranked(self._requests, "p95"),
+        }
+
+
+# Hosts
+
+
+def host_details(facts: Report) -> dict[str, Json]:
+    """Return what the page shows of one host when it is opened: facts, tables, charts, last log lines."""
+    timeline = Timeline()
+    for source in items(facts, "logs.sources"):
+        timeline.add((str(source.get("name")),), items(source, "histogram"))
+    tables = {table.name: table_rows(table, facts) for table in TABLES}
+    lines = [
+        [container.get("name"), [str(line)[:_LONGEST_LINE] for line in container["last_log_lines"][-20:]]]
+        for container in items(facts, "compose.containers")
+        if isinstance(container.get("last_log_lines"), list) and container["last_log_lines"]
+    ]
+    return {
+        "facts": [cell(lookup(facts, fact.path)) for fact in FACTS],
+        "tables": {name: rows for name, rows in tables.items() if rows},
+        "timeline": timeline.view(6),
+        "lines": lines,
+    }
+
+
+def index_view(report: Report, now: datetime.datetime, language: str) -> tuple[dict[str, Json], list[t.Optional[dict[str, Json]]]]:
+    """Return the page's index, and the details of each host in the index's order (``None`` for a host without facts)."""
+    names = list(report.get("hosts") or {})
+    findings = FindingRows(report, names)
+    trends = Trends()
+    hosts: list[dict[str, Json]] = []
+    details: list[t.Optional[dict[str, Json]]] = []
+    for position, name in enumerate(names):
+        host = report["hosts"][name]
+        facts = collectors_of(host)
+        trends.add(position, name, facts)
+        details.append(host_details(facts) if facts else None)
+        hosts.append({"name": name, "status": host.get("status"), "reason": host.get("reason"), "passed": findings.passed[position]})
+    index = {
+        "language": language,
+        "generated_at": epoch(report.get("generated_at")),
+        "now": int(now.timestamp()),
+        "version": report.get("collection_version"),
+        "hosts": hosts,
+        "findings": findings.rows,
+        "roots": findings.roots,
+        "strings": findings.strings.all,
+        "resolved": _resolved(report),
+        "compared": any(_change_entries(report, kind) for kind in ("ongoing", "resolved")),
+        "trends": trends.view(),
+        "tables": {table.name: [[column.label, column.kind] for column in table.columns] for table in TABLES},
+        "facts": [[fact.label, fact.kind] for fact in FACTS],
+        "shortened": findings.shortened,
+    }
+    return index, details
