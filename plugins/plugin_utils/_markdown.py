@@ -1,0 +1,143 @@
+# Copyright (c) 2026, stackops.runbook contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""The report as Markdown, for a ticket or a chat. Whatever was collected is escaped: it cannot become markup."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ._text import LANGUAGES, human_value, split_commands
+
+Report = dict[str, t.Any]
+
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|~&]|^[#+-]|^\d+(?=[.)]))")
+
+_WORDS: dict[str, dict[str, str]] = {
+    "en": {
+        "title": "Diagnosis", "hosts": "Hosts", "host": "Host", "status": "Status", "first": "First finding", "why": "Why", "seen": "Evidence",
+        "explains": "Explains", "do": "What to do", "verify": "Then check", "unread": "Not checked", "failed": "Rules that failed", "silenced": "Silenced",
+        "fleet": "Across hosts", "new": "new", "ongoing": "ongoing", "resolved": "Resolved since the last report", "nothing": "Nothing found.",
+        "value": "Value", "name": "Name", "expired": "Expired silences", "until": "until", "changes": "Since the last report",
+    },
+    "zh_TW": {
+        "title": "診斷報告", "hosts": "主機", "host": "主機", "status": "狀態", "first": "首要問題", "why": "原因", "seen": "證據",
+        "explains": "連帶影響", "do": "處理方式", "verify": "修復後確認", "unread": "未能檢查", "failed": "評估失敗的規則", "silenced": "已靜音",
+        "fleet": "跨主機", "new": "新出現", "ongoing": "持續中", "resolved": "上次報告之後已解決", "nothing": "沒有發現問題。",
+        "value": "值", "name": "名稱", "expired": "已過期的靜音", "until": "到期", "changes": "與上次報告相比",
+    },
+}  # fmt: skip
+
+
+def escape(text: t.Any) -> str:
+    """Return *text* so that Markdown shows it as it is."""
+    return _SPECIAL.sub(r"\\\1", str(text))
+
+
+def code(text: t.Any) -> str:
+    """Return *text* as inline code, whatever backticks it holds."""
+    shown = str(text)
+    longest = max((len(run) for run in re.findall(r"`+", shown)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if shown.startswith("`") or shown.endswith("`") else ""
+    return f"{fence}{pad}{shown}{pad}{fence}"
+
+
+def with_commands(text: str) -> str:
+    """Return a step of a fix: its commands as code, the rest escaped."""
+    return "".join(code(part.strip()) if kind == "command" else escape(part) for kind, part in split_commands(text))
+
+
+def render_markdown(report: Report, options: t.Any = None) -> str:
+    """Return *report* as Markdown; its language is the report's own."""
+    dummy = options
+    language = report.get("language") if report.get("language") in LANGUAGES else "en"
+    words = _WORDS[str(language)]
+    summary = report["summary"]
+    counts = " · ".join(f"{summary[status]} {status}" for status in ("critical", "warning", "unknown", "unreachable", "ok") if summary.get(status))
+    lines = [f"# {words['title']} {escape(report['generated_at'])}", "", f"{summary['hosts']} {words['hosts'].lower()}: {counts}", ""]
+    lines += _host_table(report, words)
+    titles = {finding["id"]: finding for row in report["hosts"].values() for finding in row["findings"]}
+    if report.get("fleet_findings"):
+        lines += [f"## {words['fleet']}", ""]
+        for finding in report["fleet_findings"]:
+            lines += _finding(finding, titles, words, str(language))
+    for name, row in _worst_first(report):
+        if row["findings"] or row.get("reason"):
+            lines += _host(name, row, titles, words, str(language))
+    lines += _closing(report, words)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _worst_first(report: Report) -> list[tuple[str, dict[str, t.Any]]]:
+    order = ("critical", "unreachable", "warning", "unknown", "ok")
+    return sorted(report["hosts"].items(), key=lambda pair: (order.index(pair[1]["status"]), pair[0]))
+
+
+def _roots(row: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
+    return [finding for finding in row["findings"] if finding["result"] == "fire" and not finding.get("effect_of")]
+
+
+def _host_table(report: Report, words: t.Mapping[str, str]) -> list[str]:
+    lines = [f"| {words['host']} | {words['status']} | {words['first']} |", "|---|---|---|"]
+    for name, row in _worst_first(report):
+        roots = _roots(row)
+        first = row.get("reason") or (roots[0]["title"] if roots else "")
+        lines.append(f"| {escape(name)} | {row['status']} | {escape(first)} |")
+    return [*lines, ""]
+
+
+def _host(name: str, row: t.Mapping[str, t.Any], titles: t.Mapping[str, t.Any], words: t.Mapping[str, str], language: str) -> list[str]:
+    lines = [f"## {escape(name)} – {row['status']}", ""]
+    if row.get("reason"):
+        lines += [escape(row["reason"]), ""]
+    for finding in _roots(row):
+        lines += _finding(finding, titles, words, language)
+    for result, word in (("silenced", "silenced"), ("unknown", "unread"), ("error", "failed")):
+        listed = [finding for finding in row["findings"] if finding["result"] == result and not (result == "silenced" and finding.get("effect_of"))]
+        if listed:
+            lines += [f"**{words[word]}**", "", *(f"- {_aside(finding, words)}" for finding in listed), ""]
+    return lines
+
+
+def _aside(finding: t.Mapping[str, t.Any], words: t.Mapping[str, str]) -> str:
+    text = escape(finding["title"])
+    silence = finding.get("silence")
+    if silence:
+        return f"{text} – {escape(silence['reason'])} ({words['until']} {escape(silence['expires'])})"
+    hints = " ".join(with_commands(step) for step in finding["fix"])
+    return " – ".join(part for part in (text, escape(finding.get("reason") or ""), hints) if part)
+
+
+def _finding(finding: t.Mapping[str, t.Any], titles: t.Mapping[str, t.Any], words: t.Mapping[str, str], language: str) -> list[str]:
+    lines = [f"### {finding['severity'].upper()}: {escape(finding['title'])}", "", f"{code(finding['rule'])} · {escape(finding['object'])}", ""]
+    if finding["cause"]:
+        lines += [f"**{words['why']}:** {escape(finding['cause'])}", ""]
+    if finding["evidence"]:
+        lines += [f"| {words['seen']} | {words['value']} |", "|---|---|"]
+        lines += [f"| {escape(name)} | {escape(human_value(name, value, language))} |" for name, value in finding["evidence"].items()]
+        lines.append("")
+    effects = [titles[effect] for effect in finding["effects"] if effect in titles]
+    if effects:
+        lines += [f"**{words['explains']}:**", "", *(f"- {escape(effect['title'])} ({code(effect['rule'])})" for effect in effects), ""]
+    if finding["fix"]:
+        lines += [f"**{words['do']}:**", "", *(f"{number}. {with_commands(step)}" for number, step in enumerate(finding["fix"], 1)), ""]
+    if finding["verify"]:
+        lines += [f"**{words['verify']}:** {with_commands(finding['verify'])}", ""]
+    return lines
+
+
+def _closing(report: Report, words: t.Mapping[str, str]) -> list[str]:
+    lines = []
+    resolved = report["changes"]["resolved"]
+    if resolved:
+        lines += [f"## {words['resolved']}", "", *(f"- {escape(entry['host'])}: {escape(entry['title'])}" for entry in resolved), ""]
+    expired = [silence for silence in report.get("silences") or () if silence["expired"]]
+    if expired:
+        lines += [f"## {words['expired']}", ""]
+        lines += [f"- {code(silence['rule'])} {escape(silence['object'])}: {escape(silence['reason'])} ({escape(silence['expires'])})" for silence in expired]
+    return lines

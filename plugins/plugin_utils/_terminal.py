@@ -1,0 +1,259 @@
+# Copyright (c) 2026, stackops.runbook contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""The summary on the terminal: what is wrong, why, and what to type next, on one screen, the worst first."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ._rules import SEVERITIES
+from ._text import LANGUAGES, clip, display_width, harmless, human_value, split_commands, wrap
+
+Report = dict[str, t.Any]
+
+_COLOURS = {"critical": "1;31", "warning": "1;33", "info": "36", "unknown": "35", "unreachable": "1;35", "ok": "32", "dim": "2", "bold": "1"}
+
+_WORDS: dict[str, dict[str, str]] = {
+    "en": {
+        "hosts": "hosts", "host": "host", "why": "Why", "seen": "Seen", "so": "So", "do": "Do", "check": "Check", "nothing": "No problem found.",
+        "more": "and {count} more finding(s): see the report", "new": "new", "resolved": "resolved", "unread": "Not checked", "silenced": "Silenced",
+        "failed": "Rule failed", "unreachable": "Unreachable", "expired": "Silence expired", "report": "Report", "others": "+{count} more",
+        "critical": "CRITICAL", "warning": "WARNING", "info": "INFO", "also_info": "For information", "status_unknown": "Unknown",
+    },
+    "zh_TW": {
+        "hosts": "台主機", "host": "台主機", "why": "原因", "seen": "證據", "so": "影響", "do": "處理", "check": "確認", "nothing": "沒有發現問題。",
+        "more": "另有 {count} 項，請見報告", "new": "項新出現", "resolved": "項已解決", "unread": "未能檢查", "silenced": "已靜音",
+        "failed": "規則失敗", "unreachable": "無法連線", "expired": "靜音已過期", "report": "報告", "others": "另 {count} 項",
+        "critical": "嚴重", "warning": "警告", "info": "資訊", "also_info": "供參考", "status_unknown": "不明",
+    },
+}  # fmt: skip
+_STATUS_WORDS = {
+    "en": {"critical": "critical", "warning": "warning", "unknown": "unknown", "unreachable": "unreachable", "ok": "ok"},
+    "zh_TW": {"critical": "嚴重", "warning": "警告", "unknown": "不明", "unreachable": "無法連線", "ok": "正常"},
+}
+
+DEFAULT_WIDTH = 100
+DEFAULT_HEIGHT = 40
+_MINIMUM_WIDTH = 40
+_MAXIMUM_EVIDENCE = 5
+_MAXIMUM_ASIDES = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class _Style:
+    width: int
+    height: int
+    color: bool
+    language: str
+
+    @property
+    def words(self) -> dict[str, str]:
+        return _WORDS[self.language]
+
+    def paint(self, text: str, name: str) -> str:
+        return f"\x1b[{_COLOURS[name]}m{text}\x1b[0m" if self.color and name in _COLOURS else text
+
+
+@dataclasses.dataclass
+class _Group:
+    """One finding on one or more hosts."""
+
+    finding: dict[str, t.Any]
+    hosts: list[str]
+    effects: list[dict[str, t.Any]]
+
+
+def render_terminal(report: Report, options: t.Optional[t.Mapping[str, t.Any]] = None) -> str:
+    """Return the summary of *report* as text.
+
+    *options*: ``width`` (100), ``height`` (40), ``color`` (ANSI colours; off), ``path`` (of the report, for the last line). The text
+    holds no control characters but line ends and, with *color*, colours; it is never to be evaluated as a template.
+    """
+    values = dict(options or {})
+    language = report.get("language") if report.get("language") in LANGUAGES else "en"
+    width = max(int(values.get("width") or DEFAULT_WIDTH), _MINIMUM_WIDTH)
+    style = _Style(width, int(values.get("height") or DEFAULT_HEIGHT), bool(values.get("color")), str(language))
+    head = [_headline(report, style), ""]
+    tail = _asides(report, style)
+    if values.get("path"):
+        tail += ["", f"{style.words['report']}: {harmless(str(values['path']), 500)}"]
+    groups = _groups(report)
+    important = [group for group in groups if group.finding["severity"] != "info"]
+    body = _body(important, style, style.height - len(head) - len(tail))
+    body += _information([group for group in groups if group.finding["severity"] == "info"], style)
+    if not important and not _unwell(report):
+        body = [style.paint(style.words["nothing"], "ok"), *body]
+    return "\n".join(line.rstrip() for line in [*head, *body, *tail]).rstrip() + "\n"
+
+
+def _unwell(report: Report) -> bool:
+    return any(report["summary"].get(status) for status in ("critical", "warning", "unknown", "unreachable"))
+
+
+def _headline(report: Report, style: _Style) -> str:
+    summary, words = report["summary"], style.words
+    counts = [
+        style.paint(f"{summary[status]} {_STATUS_WORDS[style.language][status]}", status)
+        for status in ("critical", "warning", "unknown", "unreachable", "ok")
+        if summary.get(status)
+    ]
+    changes = report.get("changes") or {}
+    news = [f"{len(changes[kind])} {words[kind]}" for kind in ("new", "resolved") if changes.get(kind)]
+    moment = harmless(str(report["generated_at"])).replace("T", " ").replace("Z", " UTC")
+    hosts = words["host"] if summary["hosts"] == 1 else words["hosts"]
+    return style.paint(moment, "bold") + f" · {summary['hosts']} {hosts}: " + ", ".join(counts) + (f" · {', '.join(news)}" if news else "")
+
+
+def _groups(report: Report) -> list[_Group]:
+    """Return causes by rule and object over all hosts, the worst and most widespread first; the order within a host is kept."""
+    groups: dict[tuple[str, str], _Group] = {}
+    rank: dict[tuple[str, str], int] = {}
+    rows = [("", {"findings": report.get("fleet_findings") or []}), *report["hosts"].items()]
+    for name, row in rows:
+        by_id = {finding["id"]: finding for finding in row["findings"]}
+        roots = [finding for finding in row["findings"] if finding["result"] == "fire" and not finding.get("effect_of")]
+        for position, finding in enumerate(roots):
+            key = (finding["rule"], finding["object"])
+            group = groups.setdefault(key, _Group(finding, [], [by_id[effect] for effect in finding["effects"] if effect in by_id]))
+            group.hosts.append(name)
+            rank[key] = min(rank.get(key, position), position)
+
+    def order(key: tuple[str, str]) -> tuple[int, int, int]:
+        group = groups[key]
+        worst = max(SEVERITIES.index(finding["severity"]) for finding in (group.finding, *group.effects))
+        return (-worst, rank[key], -len(group.hosts))
+
+    return [groups[key] for key in sorted(groups, key=order)]
+
+
+def _body(groups: t.Sequence[_Group], style: _Style, room: int) -> list[str]:
+    """Return the findings in at most about *room* lines: whole while they fit, then one line each, then their number."""
+    lines: list[str] = []
+    for position, group in enumerate(groups):
+        left = len(groups) - position - 1
+        block = _block(group, style)
+        if position and len(lines) + len(block) + min(left, 3) > room:
+            block = [_title(group, style)]
+            if len(lines) + 1 > room - (1 if left else 0):
+                lines.append(style.paint(style.words["more"].format(count=left + 1), "dim"))
+                break
+        lines.extend(block)
+    if lines and lines[-1]:
+        lines.append("")
+    return lines
+
+
+def _where(group: _Group, style: _Style) -> str:
+    hosts = [host for host in group.hosts if host]
+    shown = ", ".join(harmless(host, 60) for host in hosts[:3])
+    return shown + (f" (+{len(hosts) - 3})" if len(hosts) > 3 else "")
+
+
+def _title(group: _Group, style: _Style) -> str:
+    finding = group.finding
+    label = style.words[finding["severity"]]
+    where = _where(group, style)
+    text = f"{where}  {finding['title']}" if where else finding["title"]
+    rule = f"[{finding['rule']}]"
+    space = style.width - display_width(label) - 2
+    if display_width(text) + len(rule) + 2 <= space:
+        text = f"{text}  {rule}"
+    return f"{style.paint(label, finding['severity'])}  {clip(text, space)}"
+
+
+def _block(group: _Group, style: _Style) -> list[str]:
+    finding, words = group.finding, style.words
+    lines = [_title(group, style)]
+    if finding["cause"]:
+        lines += _labelled(words["why"], finding["cause"], style)
+    evidence = _evidence(finding, style)
+    if evidence:
+        lines += _labelled(words["seen"], " · ".join(evidence), style, 3)
+    if group.effects:
+        shown = [effect["title"] for effect in group.effects[:3]]
+        if len(group.effects) > 3:
+            shown.append(words["others"].format(count=len(group.effects) - 3))
+        lines += _labelled(words["so"], "; ".join(shown), style, 3)
+    for number, step in enumerate(finding["fix"]):
+        lines += _step(words["do"] if number == 0 else "", step, style)
+    if finding["verify"]:
+        lines += _step(words["check"], finding["verify"], style)
+    return [*lines, ""]
+
+
+def _evidence(finding: t.Mapping[str, t.Any], style: _Style) -> list[str]:
+    """Return the first values of the evidence that are not already in the title, each once."""
+    shown: dict[str, str] = {}
+    for name, value in finding["evidence"].items():
+        text = human_value(name, value, style.language)
+        if text not in shown and (len(text) < 4 or text not in finding["title"]):
+            shown[text] = clip(f"{name} {text}", style.width)
+    return list(shown.values())[:_MAXIMUM_EVIDENCE]
+
+
+def _label(text: str, style: _Style) -> str:
+    return "  " + style.paint(text, "dim") + " " * max(1, 7 - display_width(text))
+
+
+def _labelled(label: str, text: str, style: _Style, maximum: int = 4) -> list[str]:
+    lines = wrap(text, style.width - 9)
+    if len(lines) > maximum:
+        lines = [*lines[: maximum - 1], clip(lines[maximum - 1] + "…", style.width - 9)]
+    return [_label(label if number == 0 else "", style) + line for number, line in enumerate(lines)]
+
+
+def _step(label: str, text: str, style: _Style) -> list[str]:
+    """Return one step: prose wrapped, commands each on a line of their own and never broken, so that they can be copied."""
+    lines: list[str] = []
+    for kind, part in split_commands(text):
+        if kind == "command":
+            lines.append(_label("" if lines else label, style) + style.paint(f"$ {part.strip()}", "bold"))
+        elif part.strip(" .。;；,，"):
+            lines += _labelled("" if lines else label, part.strip().lstrip(".。;；,，").strip(), style)
+    return lines
+
+
+def _information(groups: t.Sequence[_Group], style: _Style) -> list[str]:
+    if not groups:
+        return []
+    titles = [f"{_where(group, style)}: {group.finding['title']}" for group in groups[:2]]
+    if len(groups) > 2:
+        titles.append(style.words["others"].format(count=len(groups) - 2))
+    return [clip(f"{style.words['also_info']}: {'; '.join(titles)}", style.width)]
+
+
+def _asides(report: Report, style: _Style) -> list[str]:
+    """Return what is no finding but must not be overlooked: hosts that did not answer, what could not be read, silences."""
+    words = style.words
+    lines: list[str] = []
+    for status, label in (("unreachable", "unreachable"), ("unknown", "status_unknown")):
+        named = [(name, row["reason"]) for name, row in report["hosts"].items() if row["status"] == status and row.get("reason")]
+        lines += _listed([f"{words[label]}: {harmless(name, 60)} – {harmless(str(reason))}" for name, reason in named], style, status)
+    lines += _listed(_by_title(report, "unknown", words["unread"], lambda finding: f"{finding['object']} – {finding.get('reason') or ''}"), style, "unknown")
+    lines += _listed(_by_title(report, "error", words["failed"], lambda finding: f"{finding['rule']} – {finding.get('reason') or ''}"), style, "unknown")
+    silenced = _by_title(report, "silenced", words["silenced"], lambda finding: f"{finding['title']} – {finding['silence']['reason']}")
+    lines += _listed(silenced, style, "dim")
+    expired = [silence for silence in report.get("silences") or () if silence["expired"]]
+    lines += _listed([f"{words['expired']}: {harmless(s['rule'])} {harmless(s['object'])} ({s['expires']})" for s in expired], style, "warning")
+    return lines
+
+
+def _by_title(report: Report, result: str, label: str, text: t.Callable[[dict[str, t.Any]], str]) -> list[str]:
+    hosts: dict[str, list[str]] = {}
+    for name, row in report["hosts"].items():
+        for finding in row["findings"]:
+            if finding["result"] == result and not (result == "silenced" and finding.get("effect_of")):
+                hosts.setdefault(harmless(text(finding)), []).append(name)
+    return [f"{label}: {', '.join(names[:3])}{f' (+{len(names) - 3})' if len(names) > 3 else ''}: {shown}" for shown, names in hosts.items()]
+
+
+def _listed(lines: t.Sequence[str], style: _Style, colour: str) -> list[str]:
+    shown = [style.paint(clip(line, style.width), colour) for line in lines[:_MAXIMUM_ASIDES]]
+    if len(lines) > _MAXIMUM_ASIDES:
+        shown.append(style.paint(style.words["others"].format(count=len(lines) - _MAXIMUM_ASIDES), "dim"))
+    return shown
