@@ -33,6 +33,32 @@ _DATABASE_VARIABLES = ("POSTGRES_DB", "POSTGRESQL_DATABASE")
 _SERVER_SPOKE = frozenset(("auth-failed", "database-missing", "permission-denied", "too-many-connections", "starting-up", "no-credentials"))
 
 
+def connection_arguments() -> dict[str, dict[str, t.Any]]:
+    """Return the options of the doc fragment ``postgres_connection``; :class:`Login` and :func:`limits_from_params` take them."""
+    return {
+        "login_host": {"type": "str"},
+        "login_port": {"type": "int"},
+        "login_user": {"type": "str"},
+        "login_password": {"type": "str", "no_log": True},
+        "login_db": {"type": "str"},
+        "dsn": {"type": "str", "no_log": True},
+        "ssl_mode": {"type": "str", "choices": ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"], "default": "prefer"},
+        "ssl_root_cert": {"type": "path", "aliases": ["ca_cert"]},
+        "connect_timeout": {"type": "int", "default": 3},
+        "statement_timeout": {"type": "int", "default": 5},
+    }
+
+
+def limits_from_params(params: t.Mapping[str, t.Any]) -> Limits:
+    """Return the time limits that the options ask for."""
+    limits = Limits()
+    return dataclasses.replace(
+        limits,
+        connect_seconds=float(params.get("connect_timeout") or limits.connect_seconds),
+        statement_ms=1000 * int(params["statement_timeout"]) if params.get("statement_timeout") else limits.statement_ms,
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Login:
     """The login options of a module. Without *host* and *dsn* they only correct the credentials that are found."""
@@ -101,6 +127,13 @@ class StatementOptions:
     warning_ms: t.Optional[float] = None
     critical_ms: t.Optional[float] = None
 
+    @classmethod
+    def from_params(cls, params: t.Mapping[str, t.Any]) -> StatementOptions:
+        """Return the options of the module ``pg_slow_queries``."""
+        names = ("rank_by", "limit", "min_calls", "min_mean_ms", "sample_seconds", "query_characters", "warning_ms", "critical_ms")
+        given = {name: params[name] for name in names if params.get(name) is not None}
+        return cls(**given, exclude=tuple(params.get("exclude") or ()))
+
 
 @dataclasses.dataclass(frozen=True)
 class HealthOptions:
@@ -134,6 +167,16 @@ class PostgresOptions:
     timeout_seconds: float = 40.0
     statements: StatementOptions = StatementOptions()
     health: HealthOptions = HealthOptions()
+
+    @classmethod
+    def from_params(cls, params: t.Mapping[str, t.Any]) -> PostgresOptions:
+        """Return the options of a module: a login that names a server is that server, else it corrects what is found."""
+        login = Login.from_params(params)
+        statements = StatementOptions.from_params(params)
+        limits = limits_from_params(params)
+        limits = dataclasses.replace(limits, session_seconds=limits.session_seconds + statements.sample_seconds)
+        servers = (login,) if login.names_a_server else ()
+        return cls(login=Login() if servers else login, servers=servers, limits=limits, statements=statements)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -275,20 +318,27 @@ class _Ladder:
         return None
 
     def _inside_the_container(self, candidates: t.Sequence[Credentials]) -> t.Optional[Connection]:
-        port = server_port(t.cast("ContainerRef", self._instance.container))
         # Images allow the local socket without a password, some only to the system user that owns the data.
-        for host, system_user in (("", ""), ("", "postgres"), ("127.0.0.1", "")):
-            for credentials in candidates:
-                target = Target(((host, port),), credentials)
-                try:
-                    session = PsqlSession.open(self._runner(system_user), target, self._limits)
-                    return Connection(session, "exec", target, tuple(error for error in self._errors if error.code != "driver-missing"))
-                except DatabaseError as error:
-                    self._errors.append(error)
-                    if error.code not in _SERVER_SPOKE:
-                        break
-            if self._errors and self._errors[-1].code in ("driver-missing", "timeout", "starting-up", "too-many-connections"):
-                break
+        connection = self._by_psql(candidates, "")
+        if connection is None and self._errors[-1].code in _SERVER_SPOKE - {"starting-up", "too-many-connections"}:
+            connection = self._by_psql(candidates, "", "postgres")
+        elif connection is None and self._errors[-1].code == "refused" and not any(error.code == "refused" for error in self._errors[:-1]):
+            connection = self._by_psql(candidates, "127.0.0.1")
+        return connection
+
+    def _by_psql(self, candidates: t.Sequence[Credentials], host: str, system_user: str = "") -> t.Optional[Connection]:
+        port = server_port(t.cast("ContainerRef", self._instance.container))
+        for credentials in candidates:
+            target = Target(((host, port),), credentials)
+            try:
+                session = PsqlSession.open(self._runner(system_user), target, self._limits)
+            except DatabaseError as error:
+                self._errors.append(error)
+                if error.code not in _SERVER_SPOKE:
+                    break
+            else:
+                problems = tuple(error for error in self._errors if error.code != "driver-missing")
+                return Connection(session, "exec", target, problems)
         return None
 
     def _runner(self, system_user: str) -> t.Callable[[t.Sequence[str], t.Mapping[str, str], bytes, float], Completed]:
