@@ -50,7 +50,10 @@ class Dependency:
 
 @dataclasses.dataclass(frozen=True)
 class ServiceConfig:
-    """What is declared for one service; *replicas* is ``None`` where only its name is known."""
+    """What is declared for one service; *replicas* is ``None`` where only its name is known.
+
+    *command* stays inside the check: it may hold secrets.
+    """
 
     name: str
     image: t.Optional[str] = None
@@ -60,6 +63,8 @@ class ServiceConfig:
     has_healthcheck: t.Optional[bool] = None
     restart: t.Optional[str] = None
     enabled: bool = True
+    publishes: bool = False
+    command: tuple[str, ...] = dataclasses.field(default=(), repr=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -313,6 +318,8 @@ def _service(name: str, declared: t.Mapping[str, t.Any], profiles: t.Collection[
         has_healthcheck=_has_healthcheck(declared.get("healthcheck")),
         restart=declared.get("restart") or _restart_policy(declared),
         enabled=not own_profiles or "*" in profiles or any(profile in profiles for profile in own_profiles),
+        publishes=bool(declared.get("ports")),
+        command=(*_words(declared.get("entrypoint")), *_words(declared.get("command"))),
     )
 
 

@@ -12,6 +12,7 @@ Compose v1, Compose v2 and podman-compose label differently; that is known here 
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import functools
 import os
 import re
@@ -28,6 +29,8 @@ Raw = dict[str, t.Any]
 
 _PREFIX = "com.docker.compose."
 _PODMAN_PREFIX = "io.podman.compose."
+
+_TIME = re.compile(r"(?P<date>\d{4}-\d\d-\d\d)[T ](?P<time>\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d+))? ?(?P<offset>Z|[+-]\d\d:\d\d|)")
 
 # Podman has more words for the states of a container than Docker.
 _STATES = {"stopped": "exited", "configured": "created", "initialized": "created", "stopping": "running", "unknown": "dead"}
@@ -99,6 +102,47 @@ class ContainerRef:
     def running(self) -> bool:
         """Whether its main process is there and not paused."""
         return self.state == "running"
+
+    @property
+    def exit_code(self) -> t.Optional[int]:
+        """How its main process ended last; engines say 0 where it has not ended."""
+        code = self._state.get("ExitCode")
+        return None if code is None else int(code)
+
+    @property
+    def state_error(self) -> str:
+        """The engine's own words for why it could not be started, or nothing."""
+        return str(self._state.get("Error") or "").strip()
+
+    @property
+    def restart_count(self) -> int:
+        """How often its restart policy started it again."""
+        return int(self.inspect.get("RestartCount") or 0)
+
+    @property
+    def restart_policy(self) -> str:
+        """``no``, ``always``, ``on-failure`` or ``unless-stopped``."""
+        return str((self._host_config.get("RestartPolicy") or {}).get("Name") or "no")
+
+    @property
+    def memory_limit_bytes(self) -> t.Optional[int]:
+        """Its own limit; ``None`` where it may use the host's memory."""
+        return self._host_config.get("Memory") or None
+
+    @property
+    def created_at(self) -> t.Optional[datetime.datetime]:
+        """When it was made."""
+        return engine_time(self.inspect.get("Created"))
+
+    @property
+    def started_at(self) -> t.Optional[datetime.datetime]:
+        """When its main process was started last; ``None`` where it never was."""
+        return engine_time(self._state.get("StartedAt"))
+
+    @property
+    def finished_at(self) -> t.Optional[datetime.datetime]:
+        """When its main process ended last; ``None`` where it never did."""
+        return engine_time(self._state.get("FinishedAt"))
 
     @property
     def pid(self) -> t.Optional[int]:
@@ -292,6 +336,15 @@ def stacks_of(containers: t.Iterable[ContainerRef], selection: Selection) -> lis
         if container.project and _may_be_wanted(container.labels, selection):
             projects.setdefault(container.project, []).append(container)
     return [_stack(name, projects[name], selection) for name in sorted(projects)]
+
+
+def engine_time(text: t.Optional[str]) -> t.Optional[datetime.datetime]:
+    """Return a time as engines write it (nanoseconds, ``Z`` or an offset); their year 1 means never."""
+    match = _TIME.fullmatch(text or "")
+    if match is None or match["date"].startswith("0001-"):
+        return None
+    offset = "+00:00" if match["offset"] in ("Z", "") else match["offset"]
+    return datetime.datetime.fromisoformat(f"{match['date']}T{match['time']}.{(match['fraction'] or '')[:6]:0<6}{offset}")
 
 
 def compose_label(labels: t.Mapping[str, str], name: str) -> t.Optional[str]:
@@ -491,6 +544,22 @@ def service_role(image: str, command: t.Sequence[str], env: t.Mapping[str, str],
         if programs & known_programs or repository in known_images:
             return role
     return "application" if any(_DATABASE_URL.match(value) for value in env.values()) else "other"
+
+
+# Commands that are meant to end, and subcommands that make such a command of a server's.
+_JOB_WORDS = frozenset(("alembic", "migrate", "migration", "migrations", "pg_dump", "pg_restore", "psql", "flyway", "liquibase", "createdb", "initdb", "seed"))
+_SERVER_WORDS = _POSTGRES_PROGRAMS | _PROXY_PROGRAMS | _CACHE_PROGRAMS | frozenset(("uvicorn", "gunicorn", "hypercorn", "daphne", "granian", "uwsgi", "celery"))
+
+
+def runs_a_job(command: t.Sequence[str]) -> t.Optional[bool]:
+    """Say whether a command is meant to end (a migration) or to go on (a server); ``None`` where it does not tell.
+
+    ``sh -c "alembic upgrade head && uvicorn ..."`` goes on.
+    """
+    programs = _programs(command)
+    if programs & _SERVER_WORDS:
+        return False
+    return True if programs & _JOB_WORDS else None
 
 
 def _is_postgres(repository: str, programs: t.AbstractSet[str], env: t.Mapping[str, str], ports: t.AbstractSet[int]) -> bool:

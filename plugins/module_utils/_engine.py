@@ -17,6 +17,7 @@ import dataclasses
 import glob
 import importlib
 import io
+import json
 import os
 import shutil
 import socket
@@ -35,6 +36,7 @@ _DEFAULT_SOCKET = "/var/run/docker.sock"
 _WORKERS = 4
 _LOG_KEPT_BYTES = 256 * 1024
 _LOG_READ_BYTES = 16 * 1024 * 1024
+_EVENTS_BYTES = 2 * 1024 * 1024
 _EXEC_OUTPUT_BYTES = 8 * 1024 * 1024
 # A stream of the engine is made of frames: one byte for the stream, three zero bytes, a length of four bytes.
 _FRAME_HEADER = struct.Struct(">BxxxL")
@@ -222,6 +224,17 @@ class Engine:
             return t.cast(Raw, self._get_json(f"/containers/{container_id}/stats", {"stream": "false", "one-shot": "true"}))
 
         return self._each(ids, sample)
+
+    def events(self, since: float, until: float, container_ids: t.Sequence[str]) -> list[Raw]:
+        """Return what the engine remembers to have happened to containers, oldest first.
+
+        It remembers its last 256 events only, and every health probe makes three: what is not there may have been.
+        """
+        filters = json.dumps({"type": ["container"], "container": list(container_ids), "event": ["kill", "oom", "stop", "die"]})
+        params = {"since": f"{since:.9f}", "until": f"{until:.9f}", "filters": filters}
+        with self._stream("GET", "/events", params=params) as response:
+            body = response.raw.read(_EVENTS_BYTES, decode_content=True)
+        return [json.loads(line) for line in body.splitlines() if line.startswith(b"{") and line.endswith(b"}")]
 
     def logs_tail(self, container_id: str, lines: int, since: t.Optional[float] = None) -> bytes:
         """Return the last *lines* of both streams of a container's log, at most 256 KiB of them (the newest)."""
