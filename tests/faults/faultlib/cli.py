@@ -10,9 +10,10 @@ import argparse
 import sys
 import typing as t
 
+from testbedlib.console import CommandFailed, say, step
+
 from . import catalogue, faults
 from .stack import RunningStack, stack_of
-from testbedlib.console import CommandFailed, say, step
 
 
 def _parser() -> argparse.ArgumentParser:

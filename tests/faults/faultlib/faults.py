@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import abc
-import typing as t
 
 from stacklib import tokens, traffic
 from testbedlib.console import CommandFailed
@@ -332,6 +331,6 @@ def forget_traces(stack: RunningStack) -> None:
     stack.sql("SELECT pg_stat_statements_reset(); SELECT pg_stat_reset()")
 
 
-def switched_on(stack: RunningStack) -> t.List[str]:
+def switched_on(stack: RunningStack) -> list[str]:
     """Return the names of the faults that are on."""
     return list(stack.remembered())

@@ -72,7 +72,8 @@ class RunningStack:
 
     def state(self, service: str) -> dict[str, t.Any]:
         """Return the ``State`` of the container of *service*; empty where there is none."""
-        return (self.inspect(service) or {}).get("State", {})
+        found: dict[str, t.Any] = (self.inspect(service) or {}).get("State", {})
+        return found
 
     def health(self, service: str) -> str:
         """Return ``healthy``, ``unhealthy``, ``starting`` or ``none``."""

@@ -114,7 +114,7 @@ def _public_key() -> bytes:
 
 
 def _is_running(name: str) -> bool:
-    form = '{{.State.Running}} {{index .Config.Labels "%s"}}' % LABEL
+    form = f'{{{{.State.Running}}}} {{{{index .Config.Labels "{LABEL}"}}}}'
     try:
         return output(["docker", "inspect", "--type=container", "--format", form, name]) == f"true {name}"
     except CommandFailed:

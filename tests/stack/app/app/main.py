@@ -26,9 +26,7 @@ logger = logging.getLogger("app.request")
 def _price_history() -> dict[tuple[int, int], str]:
     """Return the price list of every item and day, kept in memory for quick answers."""
     return {
-        (item, day): f"item {item} day {day} price {item * 100 + day % 7}"
-        for day in range(settings.PRICE_HISTORY_DAYS)
-        for item in range(settings.SEED_ITEMS)
+        (item, day): f"item {item} day {day} price {item * 100 + day % 7}" for day in range(settings.PRICE_HISTORY_DAYS) for item in range(settings.SEED_ITEMS)
     }
 
 

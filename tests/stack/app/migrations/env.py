@@ -10,7 +10,6 @@ import logging.config
 
 import sqlalchemy as sa
 from alembic import context
-
 from app import models
 from app.core.config import settings
 

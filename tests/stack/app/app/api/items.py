@@ -10,12 +10,12 @@ import decimal
 import typing as t
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Depends, HTTPException, Query, Response
+from fastapi import APIRouter, HTTPException, Query, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
-from app.core.database import get_session
-from app.core.security import require_token
+from app.core.database import DatabaseSession
+from app.core.security import Claims
 from app.models import Item
 
 router = APIRouter(prefix="/items")
@@ -41,19 +41,19 @@ def _find(session: Session, item_id: int) -> Item:
 
 
 @router.get("")
-def list_items(limit: int = Query(20, le=200), offset: int = 0, session: Session = Depends(get_session)) -> list[dict[str, t.Any]]:
+def list_items(session: DatabaseSession, limit: int = Query(20, le=200), offset: int = 0) -> list[dict[str, t.Any]]:
     """Return a page of items."""
     return [_shown(item) for item in session.scalars(sa.select(Item).order_by(Item.id).limit(limit).offset(offset))]
 
 
 @router.get("/{item_id}")
-def read_item(item_id: int, session: Session = Depends(get_session)) -> dict[str, t.Any]:
+def read_item(item_id: int, session: DatabaseSession) -> dict[str, t.Any]:
     """Return one item."""
     return _shown(_find(session, item_id))
 
 
 @router.get("/{item_id}/price")
-def read_price(item_id: int, session: Session = Depends(get_session)) -> dict[str, t.Any]:
+def read_price(item_id: int, session: DatabaseSession) -> dict[str, t.Any]:
     """Return the price after the supplier's discount."""
     item = _find(session, item_id)
     discount = float(item.attributes.get("discount", "0"))
@@ -61,9 +61,7 @@ def read_price(item_id: int, session: Session = Depends(get_session)) -> dict[st
 
 
 @router.post("", status_code=201)
-def create_item(
-    new_item: NewItem, claims: dict[str, t.Any] = Depends(require_token), session: Session = Depends(get_session)
-) -> dict[str, t.Any]:
+def create_item(new_item: NewItem, claims: Claims, session: DatabaseSession) -> dict[str, t.Any]:
     """Create an item."""
     item = Item(**new_item.model_dump())
     session.add(item)
@@ -72,9 +70,7 @@ def create_item(
 
 
 @router.delete("/{item_id}", status_code=204, response_class=Response)
-def delete_item(
-    item_id: int, claims: dict[str, t.Any] = Depends(require_token), session: Session = Depends(get_session)
-) -> Response:
+def delete_item(item_id: int, claims: Claims, session: DatabaseSession) -> Response:
     """Remove an item that was never ordered."""
     session.delete(_find(session, item_id))
     session.commit()

@@ -9,12 +9,11 @@ from __future__ import annotations
 import typing as t
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Depends, HTTPException, Query
+from fastapi import APIRouter, HTTPException, Query
 from pydantic import BaseModel, Field
-from sqlalchemy.orm import Session
 
-from app.core.database import get_session
-from app.core.security import require_token
+from app.core.database import DatabaseSession
+from app.core.security import Claims
 from app.models import Item, Order
 
 router = APIRouter(prefix="/orders")
@@ -36,21 +35,19 @@ class NewOrder(BaseModel):
 
 
 @router.get("/recent")
-def recent_orders(limit: int = Query(50, le=200), session: Session = Depends(get_session)) -> list[dict[str, t.Any]]:
+def recent_orders(session: DatabaseSession, limit: int = Query(50, le=200)) -> list[dict[str, t.Any]]:
     """Return the newest orders, each with the number of its events."""
     return [dict(row) for row in session.execute(RECENT, {"limit": limit}).mappings()]
 
 
 @router.get("/{order_id}/notes")
-def order_notes(order_id: int, session: Session = Depends(get_session)) -> list[dict[str, t.Any]]:
+def order_notes(order_id: int, session: DatabaseSession) -> list[dict[str, t.Any]]:
     """Return what people noted about an order."""
     return [dict(row) for row in session.execute(NOTES, {"order_id": order_id}).mappings()]
 
 
 @router.post("", status_code=201)
-def create_order(
-    new_order: NewOrder, claims: dict[str, t.Any] = Depends(require_token), session: Session = Depends(get_session)
-) -> dict[str, t.Any]:
+def create_order(new_order: NewOrder, claims: Claims, session: DatabaseSession) -> dict[str, t.Any]:
     """Order an item."""
     if session.get(Item, new_order.item_id) is None:
         raise HTTPException(404, f"No item {new_order.item_id}")

@@ -10,10 +10,9 @@ import time
 import typing as t
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Depends, Query
-from sqlalchemy.orm import Session
+from fastapi import APIRouter, Query
 
-from app.core.database import app_setting, get_session
+from app.core.database import DatabaseSession, app_setting
 
 router = APIRouter(prefix="/reports")
 
@@ -25,7 +24,7 @@ EXPORT = sa.text("SELECT order_id, kind, payload, created_at FROM order_events O
 
 
 @router.get("/daily")
-def daily(session: Session = Depends(get_session)) -> list[dict[str, t.Any]]:
+def daily(session: DatabaseSession) -> list[dict[str, t.Any]]:
     """Return the last days' revenue; ``report_pacing_ms`` keeps reports from crowding out other work."""
     rows = session.execute(DAILY).mappings().all()
     time.sleep(int(app_setting(session, "report_pacing_ms", "0")) / 1000)
@@ -33,7 +32,7 @@ def daily(session: Session = Depends(get_session)) -> list[dict[str, t.Any]]:
 
 
 @router.get("/export")
-def export(rows: int = Query(1000, le=5_000_000), copies: int = Query(1, le=1000), session: Session = Depends(get_session)) -> dict[str, int]:
+def export(session: DatabaseSession, rows: int = Query(1000, le=5_000_000), copies: int = Query(1, le=1000)) -> dict[str, int]:
     """Build an export of the events, all of it in memory, and return its size."""
     parts = [[dict(row) for row in session.execute(EXPORT, {"rows": rows}).mappings()] for dummy in range(copies)]
     return {"rows": sum(map(len, parts))}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing as t
 
 import sqlalchemy as sa
+from fastapi import Depends
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 from app.core.config import settings
@@ -32,6 +33,9 @@ def get_session() -> t.Iterator[Session]:
     """Yield a session for one request."""
     with SessionLocal() as session:
         yield session
+
+
+DatabaseSession = t.Annotated[Session, Depends(get_session)]
 
 
 def app_setting(session: Session, key: str, default: str) -> str:

@@ -10,7 +10,7 @@ import logging
 import typing as t
 
 import jwt
-from fastapi import Header
+from fastapi import Depends, Header
 
 from app.core.config import settings
 
@@ -43,3 +43,6 @@ def require_token(authorization: t.Optional[str] = Header(default=None)) -> dict
         logger.warning("%s: %s (kid=%s)", type(error).__name__, error, _key_id(token))
         raise TokenRejected(f"Invalid token: {error}") from error
     return claims
+
+
+Claims = t.Annotated[dict[str, t.Any], Depends(require_token)]
