@@ -14,7 +14,7 @@ VERSION := $(shell sed -n 's/^version: *//p' galaxy.yml)
 TARBALL := build/stackops-runbook-$(VERSION).tar.gz
 STAGES := lint unit
 
-.PHONY: help env lint sanity unit test build
+.PHONY: help env lint molecule sanity unit test build
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ lint: env ## yamllint, ruff
 
 unit: env ## Unit tests and the checks of the collection itself
 	@python -m pytest tests/unit tests/meta
+
+molecule: env ## Every Molecule scenario on real hosts, or make molecule SCENARIOS="diagnose …"
+	@tests/tools/molecule $(SCENARIOS)
 
 sanity: build ## ansible-test sanity on the built tarball
 	@tests/tools/sanity $(TARBALL)

@@ -20,6 +20,8 @@ import time
 def run(name: str, command: str, limit_seconds: float) -> bool:
     """Run one step and say how it went; return whether it passed."""
     started = time.monotonic()
+    sys.stdout.write(f"  {name} ...\n")
+    sys.stdout.flush()
     try:
         result = subprocess.run(
             ["bash", "-c", command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit_seconds, check=False

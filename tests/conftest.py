@@ -1,0 +1,32 @@
+# Copyright (c) 2026, stackops.runbook contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Tests marked ``live`` need a Docker Engine; without one they are skipped, with the reason."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+
+import pytest
+
+
+@functools.lru_cache(maxsize=1)
+def engine_missing() -> str:
+    """Return why there is no engine to test with, nothing where there is one."""
+    try:
+        result = subprocess.run(["docker", "version", "--format", "{{.Server.Version}}"], capture_output=True, text=True, timeout=20, check=False)
+    except FileNotFoundError:
+        return "no Docker Engine: there is no docker command"
+    except subprocess.TimeoutExpired:
+        return "no Docker Engine: docker version did not answer in 20 s"
+    return "" if result.returncode == 0 else f"no Docker Engine: {(result.stderr.strip() or 'no answer').splitlines()[-1]}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs an engine where there is none."""
+    live = [item for item in items if item.get_closest_marker("live")]
+    if live and (reason := engine_missing()):
+        for item in live:
+            item.add_marker(pytest.mark.skip(reason=reason))
