@@ -19,7 +19,7 @@ Json = t.Any
 Facts = t.Mapping[str, Json]
 
 #: How the page shows a value: with which unit, alignment and ornament.
-KINDS = ("status", "text", "code", "number", "bytes", "ms", "seconds", "percent", "meter", "boolean", "time", "list", "level", "new")
+KINDS = ("status", "text", "prose", "code", "id", "number", "bytes", "ms", "seconds", "percent", "meter", "boolean", "time", "list", "level", "new")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,14 +142,14 @@ TABLES: tuple[Table, ...] = (
             _column("container", "code", "name"),
             _column("state"),
             _column("health", path="health.status"),
+            _column("cause", "prose", "cause.summary"),
             _column("restarts", "number", "restart_count"),
-            _column("exit_code", "number"),
+            _column("exit_code", "id"),
             _column("cpu", "percent", "stats.cpu_percent"),
             _column("memory", "bytes", "stats.memory_bytes"),
             _column("of_limit", "meter", "stats.memory_percent"),
             _column("uptime", "seconds", "uptime_seconds"),
             _column("image", "code", "image.reference"),
-            _column("cause", path="cause.summary"),
         ),
     ),
     Table(
@@ -159,7 +159,7 @@ TABLES: tuple[Table, ...] = (
             _column("status", "status"),
             _column("url", "code"),
             _column("service"),
-            _column("answer", "number", "http_status"),
+            _column("answer", "id", "http_status"),
             _column("failure"),
             _column("name_lookup", "ms", "time_name_lookup_ms"),
             _column("connect", "ms", "time_connect_ms"),
@@ -176,7 +176,7 @@ TABLES: tuple[Table, ...] = (
             _column("status", "status"),
             _column("from_service"),
             _column("to_host", "code"),
-            _column("port", "number", "to_port"),
+            _column("port", "id", "to_port"),
             _column("resolved", "boolean"),
             _column("connected", "boolean"),
             _column("connect", "ms", "connect_ms"),
@@ -191,12 +191,12 @@ TABLES: tuple[Table, ...] = (
             _column("service"),
             _column("variable", "code"),
             _column("to_host", "code", "host"),
-            _column("port", "number"),
+            _column("port", "id"),
             _column("database", "code"),
             _column("user", "code"),
             _column("accepted", "boolean"),
             _column("failure"),
-            _column("message"),
+            _column("message", "prose"),
         ),
     ),
     Table(
@@ -215,7 +215,7 @@ TABLES: tuple[Table, ...] = (
             _column("wraparound", "percent", "wraparound.used_percent"),
             _column("deadlocks", "number"),
             _column("failure"),
-            _column("message"),
+            _column("message", "prose"),
         ),
     ),
     Table(
@@ -238,8 +238,8 @@ TABLES: tuple[Table, ...] = (
         "blocked",
         _in_each("postgres.instances", "activity.blocked", "wait_seconds"),
         (
-            _column("pid", "number"),
-            _column("root_blocker", "number"),
+            _column("pid", "id"),
+            _column("root_blocker", "id"),
             _column("waiting", "seconds", "wait_seconds"),
             _column("lock", path="lock_mode"),
             _column("relation", "code"),
@@ -253,7 +253,7 @@ TABLES: tuple[Table, ...] = (
         "waiting",
         _waiting,
         (
-            _column("pid", "number"),
+            _column("pid", "id"),
             _column("kind"),
             _column("user", "code"),
             _column("application"),
@@ -288,7 +288,7 @@ TABLES: tuple[Table, ...] = (
             _column("current", "list"),
             _column("heads", "list"),
             _column("pending", "list"),
-            _column("reason"),
+            _column("reason", "prose"),
         ),
     ),
     Table(
@@ -306,7 +306,7 @@ TABLES: tuple[Table, ...] = (
             _column("before", "number", "baseline_errors"),
             _column("peak", "number", "peak_minute_errors"),
             _column("last_line", "seconds", "last_record_age_seconds"),
-            _column("reason"),
+            _column("reason", "prose"),
         ),
     ),
     Table(
@@ -361,8 +361,8 @@ TABLES: tuple[Table, ...] = (
         (
             _column("service"),
             _column("address", "code", "host_ip"),
-            _column("port", "number", "host_port"),
-            _column("container_port", "number"),
+            _column("port", "id", "host_port"),
+            _column("container_port", "id"),
             _column("protocol"),
             _column("listening_host", "boolean", "listening_on_host"),
             _column("listening_container", "boolean", "listening_in_container"),
@@ -373,11 +373,11 @@ TABLES: tuple[Table, ...] = (
         "conflicts",
         lambda facts: items(facts, "ports.conflicts"),
         (
-            _column("port", "number", "host_port"),
+            _column("port", "id", "host_port"),
             _column("protocol"),
             _column("wanted_by", "code"),
             _column("held_by", "code"),
-            _column("pid", "number", "held_by_pid"),
+            _column("pid", "id", "held_by_pid"),
         ),
     ),
     Table(
@@ -386,7 +386,7 @@ TABLES: tuple[Table, ...] = (
         (
             _column("protocol"),
             _column("address", "code"),
-            _column("port", "number"),
+            _column("port", "id"),
             _column("process", "code"),
             _column("container", "code"),
         ),
@@ -412,7 +412,7 @@ TABLES: tuple[Table, ...] = (
         lambda facts: _biggest_first(items(facts, "host.processes"), "memory_bytes"),
         (
             _column("process", "code", "name"),
-            _column("pid", "number"),
+            _column("pid", "id"),
             _column("user", "code"),
             _column("cpu", "percent", "cpu_percent"),
             _column("memory", "bytes", "memory_bytes"),
@@ -426,12 +426,12 @@ TABLES: tuple[Table, ...] = (
         (
             _column("when", "time", "at"),
             _column("process", "code"),
-            _column("pid", "number"),
+            _column("pid", "id"),
             _column("scope"),
         ),
         limit=10,
     ),
-    Table("unread", _unread, (_column("collector"), _column("source", "code"), _column("reason"), _column("hint"))),
+    Table("unread", _unread, (_column("collector"), _column("source", "code"), _column("reason", "prose"), _column("hint", "prose"))),
 )
 
 

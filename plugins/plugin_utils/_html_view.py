@@ -23,7 +23,6 @@ Json = t.Any
 Report = t.Mapping[str, Json]
 
 SEVERITIES: tuple[str, ...] = ("critical", "warning", "info")
-STATUSES: tuple[str, ...] = ("critical", "warning", "unknown", "unreachable", "ok")
 _CONFIDENCES: tuple[str, ...] = ("high", "medium", "low")
 
 #: Of the page's 5 MB; a finding beyond it keeps what it is and where, and loses evidence and advice.
@@ -86,13 +85,9 @@ def epoch(moment: Json) -> t.Optional[int]:
 
 
 def collectors_of(host: Report) -> dict[str, Json]:
-    """Return the facts of *host* by collector, what the run says of itself as ``meta``."""
+    """Return the facts of *host* by collector; what collecting says of the host itself is ``meta``."""
     facts = host.get("facts")
-    if not isinstance(facts, dict):
-        return {}
-    if isinstance(facts.get("collectors"), dict):
-        return {**facts["collectors"], "meta": facts.get("host")}
-    return facts
+    return {**facts, "meta": host.get("host")} if isinstance(facts, dict) and facts else {}
 
 
 # Findings
@@ -106,13 +101,14 @@ def _all_findings(report: Report, host_names: t.Sequence[str]) -> t.Iterator[tup
             yield position, finding
 
 
-def _rank(finding: Report) -> tuple[int, int, int]:
-    severity, confidence = finding.get("severity"), finding.get("confidence")
-    return (
-        SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES),
-        _CONFIDENCES.index(confidence) if confidence in _CONFIDENCES else 0,
-        -len(finding.get("effects") or ()),
-    )
+def _severity_rank(finding: Report) -> int:
+    severity = finding.get("severity")
+    return SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES)
+
+
+def _confidence_rank(finding: Report) -> int:
+    confidence = finding.get("confidence")
+    return _CONFIDENCES.index(confidence) if confidence in _CONFIDENCES else 0
 
 
 def _bounded(value: Json, depth: int = 0) -> Json:
@@ -138,23 +134,31 @@ def _size(value: Json) -> int:
 
 
 class FindingRows:
-    """The findings as the page gets them, worst first, root causes before what they explain."""
+    """The findings as the page gets them: root causes worst first, each with what it explains."""
 
     def __init__(self, report: Report, host_names: t.Sequence[str], budget_bytes: int = FINDINGS_BUDGET_BYTES) -> None:
         self.strings = Strings()
         self.shortened = 0
-        self.passed = [0] * len(host_names)
         self._changes = _change_of_id(report)
         self._left = budget_bytes
-        shown: list[tuple[int, Json]] = []
-        for host, finding in _all_findings(report, host_names):
-            if finding.get("result") != "pass":
-                shown.append((host, finding))
-            elif host >= 0:
-                self.passed[host] += 1
-        shown.sort(key=lambda pair: _rank(pair[1]))
-        self.rows = [self._row(host, finding) for host, finding in shown]
-        self.roots = self._nest([finding for dummy, finding in shown])
+        found = [(host, finding) for host, finding in _all_findings(report, host_names) if finding.get("result") != "pass"]
+        families = _families([finding for dummy, finding in found])
+
+        def order(root: int) -> tuple[int, int, int, int]:
+            effects = families[root]
+            worst = min(_severity_rank(found[number][1]) for number in (root, *effects))
+            finding = found[root][1]
+            return (worst, -len(effects), _severity_rank(finding), _confidence_rank(finding))
+
+        roots = sorted(families, key=order)
+        # What something else explains may be explained twice; its row is in the page once.
+        sequence = list(dict.fromkeys([*roots, *(effect for root in roots for effect in families[root])]))
+        positions = {number: position for position, number in enumerate(sequence)}
+        self.rows = [self._row(*found[number]) for number in sequence]
+        self.roots = [positions[root] for root in roots]
+        for root in roots:
+            if families[root]:
+                self.rows[positions[root]]["effects"] = [positions[effect] for effect in families[root]]
 
     def _row(self, host: int, finding: Report) -> dict[str, Json]:
         row: dict[str, Json] = {
@@ -170,11 +174,13 @@ class FindingRows:
             "change": self._changes.get(str(finding.get("id"))),
             "reason": self.strings.add(_reason(finding)),
             "confidence": finding.get("confidence"),
+            "count": finding.get("count"),
         }
         advice: dict[str, Json] = {
             "cause": self.strings.add(finding.get("cause")),
             "fix": [self.strings.add(step) for step in finding.get("fix") or ()],
             "verify": self.strings.add(finding.get("verify")),
+            "references": [self.strings.add(link) for link in finding.get("references") or ()],
             "evidence": _bounded(finding.get("evidence") or {}),
         }
         self._left -= _size(row) + _size(advice)
@@ -185,36 +191,38 @@ class FindingRows:
             row["short"] = True
         return {key: value for key, value in row.items() if value not in (None, [], {})}
 
-    def _nest(self, findings: t.Sequence[Report]) -> list[int]:
-        """Put each finding under the first one that explains it; return the positions of those that nothing explains."""
-        positions = {finding.get("id"): position for position, finding in enumerate(findings)}
-        explained = {
-            effect for finding in findings if finding.get("result") == "fire" for effect in finding.get("effects") or () if effect != finding.get("id")
-        }
-        placed: set[int] = set()
-        roots: list[int] = []
 
-        def place(position: int) -> None:
-            placed.add(position)
-            effects = [positions[effect] for effect in findings[position].get("effects") or () if effect in positions]
-            under = []
-            for effect in effects:
-                if effect not in placed and findings[effect].get("result") == "fire":
-                    under.append(effect)
-                    place(effect)
-            if under:
-                self.rows[position]["effects"] = under
+def _families(findings: t.Sequence[Report]) -> dict[int, list[int]]:
+    """Return the positions of the findings that nothing explains, each with those of all that it explains.
 
-        # Second round: findings that explain one another in a circle would otherwise not be shown at all.
-        for anyhow in (False, True):
-            for position, finding in enumerate(findings):
-                if position not in placed and (anyhow or finding.get("id") not in explained):
-                    roots.append(position)
-                    if finding.get("result") == "fire":
-                        place(position)
-                    else:
-                        placed.add(position)
-        return sorted(roots)
+    What fired explains only what fired, and what is silenced only what is silenced. Findings that explain one another in a
+    circle are nobody's effects: the first of them stands for it.
+    """
+    positions = {finding.get("id"): position for position, finding in enumerate(findings)}
+
+    def explained_by(position: int) -> list[int]:
+        result = findings[position].get("result")
+        effects = (positions.get(effect) for effect in findings[position].get("effects") or ())
+        return [effect for effect in effects if effect is not None and effect != position and findings[effect].get("result") == result]
+
+    def reach(root: int) -> list[int]:
+        seen: dict[int, None] = {}
+        waiting = explained_by(root)
+        while waiting:
+            effect = waiting.pop(0)
+            if effect not in seen and effect != root:
+                seen[effect] = None
+                waiting.extend(explained_by(effect))
+        return list(seen)
+
+    effects = {effect for position in range(len(findings)) for effect in explained_by(position)}
+    families = {position: reach(position) for position in range(len(findings)) if position not in effects}
+    shown = {member for root, members in families.items() for member in (root, *members)}
+    for position in range(len(findings)):
+        if position not in shown:
+            families[position] = reach(position)
+            shown.update((position, *families[position]))
+    return families
 
 
 def _reason(finding: Report) -> Json:
@@ -223,7 +231,7 @@ def _reason(finding: Report) -> Json:
         return finding["reason"]
     silence = finding.get("silence")
     if isinstance(silence, dict):
-        return " · ".join(str(silence[key]) for key in ("reason", "expires", "until") if silence.get(key))
+        return " · ".join(str(silence[key]) for key in ("reason", "expires") if silence.get(key) not in (None, "never"))
     return silence
 
 
@@ -407,7 +415,15 @@ def index_view(report: Report, now: datetime.datetime, language: str) -> tuple[d
         facts = collectors_of(host)
         trends.add(position, name, facts)
         details.append(host_details(facts) if facts else None)
-        hosts.append({"name": name, "status": host.get("status"), "reason": host.get("reason"), "passed": findings.passed[position]})
+        hosts.append(
+            {
+                "name": name,
+                "status": host.get("status"),
+                "reason": host.get("reason"),
+                "passed": _count(lookup(host, "counts.pass")),
+                "unchecked": _count(lookup(host, "counts.unknown")),
+            }
+        )
     index = {
         "language": language,
         "generated_at": epoch(report.get("generated_at")),
@@ -418,7 +434,12 @@ def index_view(report: Report, now: datetime.datetime, language: str) -> tuple[d
         "roots": findings.roots,
         "strings": findings.strings.all,
         "resolved": _resolved(report),
-        "compared": any(_change_entries(report, kind) for kind in ("ongoing", "resolved")),
+        "compared": bool(report.get("compared_with")) or any(_change_entries(report, kind) for kind in ("ongoing", "resolved")),
+        "expired": [
+            {key: silence.get(key) for key in ("rule", "object", "host", "reason", "expires")}
+            for silence in items(report, "silences")
+            if silence.get("expired")
+        ],
         "trends": trends.view(),
         "tables": {table.name: [[column.label, column.kind] for column in table.columns] for table in TABLES},
         "facts": [[fact.label, fact.kind] for fact in FACTS],

@@ -17,6 +17,7 @@ import typing as t
 
 NOW = datetime.datetime(2026, 11, 23, 3, 12, tzinfo=datetime.timezone.utc)
 WINDOW_MINUTES = 60
+RULE_COUNT = 46
 
 Json = dict[str, t.Any]
 
@@ -59,32 +60,41 @@ def make_report(hosts: int, seed: int = 7, language: str = "en", now: datetime.d
     rows: dict[str, Json] = {}
     changes: dict[str, list[t.Any]] = {"new": [], "ongoing": [], "resolved": []}
     for number in range(hosts):
-        rng = random.Random(seed * 1_000_003 + number)
-        trouble = TROUBLES[number] if number < len(TROUBLES) else rng.choices(TROUBLES, WEIGHTS)[0]
-        name = f"{rng.choice(CITIES)}-app-{number + 1:02d}"
-        rows[name] = Host(name, trouble, rng, language, now).row()
-        for finding in rows[name]["findings"]:
+        host = _host(number, seed, language, now)
+        rows[host.name] = host.row()
+        for finding in rows[host.name]["findings"]:
             if finding["result"] == "fire":
-                is_new = trouble != "slow-query" and rng.random() < 0.6
-                finding["since"] = _time(now if is_new else now - datetime.timedelta(minutes=rng.randint(30, 4000)))
-                changes["new" if is_new else "ongoing"].append(finding["id"])
+                is_new = host.trouble != "slow-query" and host.rng.random() < 0.6
+                finding["since"] = _time(now if is_new else now - datetime.timedelta(minutes=host.rng.randint(30, 4000)))
+                changes["new" if is_new else "ongoing"].append(_change(host.name, finding))
     if hosts:
         changes["resolved"].append(_resolved(next(iter(rows)), language, now))
     return {
         "schema": 1,
         "generated_at": _time(now),
         "collection_version": "1.0.0",
+        "language": language,
         "summary": _summary(rows),
         "hosts": rows,
         "fleet_findings": _fleet_findings(rows, language, now),
         "changes": changes,
+        "silences": [],
     }
 
 
-def make_facts(number: int, seed: int = 7, trouble: str = "none", now: datetime.datetime = NOW) -> Json:
-    """Return the facts of one host, ``{"host": ..., "collectors": ...}`` as in facts_schema.yml."""
-    host = Host(f"host-{number}", trouble, random.Random(seed * 1_000_003 + number), "en", now)
-    return host.facts()
+def make_facts(number: int, seed: int = 7, now: datetime.datetime = NOW) -> Json:
+    """Return what ``stack_facts`` would return of host *number* of the same fleet: ``{schema, host, facts}``."""
+    return _host(number, seed, "en", now).facts()
+
+
+def _host(number: int, seed: int, language: str, now: datetime.datetime) -> Host:
+    rng = random.Random(seed * 1_000_003 + number)
+    trouble = TROUBLES[number] if number < len(TROUBLES) else rng.choices(TROUBLES, WEIGHTS)[0]
+    return Host(f"{rng.choice(CITIES)}-app-{number + 1:02d}", trouble, rng, language, now)
+
+
+def _change(host: str, finding: Json) -> Json:
+    return {"host": host, **{key: finding[key] for key in ("id", "rule", "severity", "object", "title", "since")}}
 
 
 def _time(moment: datetime.datetime) -> str:
@@ -127,7 +137,7 @@ def _fleet_findings(rows: dict[str, Json], language: str, now: datetime.datetime
             f"{len(affected)} hosts serve one certificate that ends in 9 days.",
             "Renew it once and distribute it to all of them.",
         ),
-        "zh_TW": ("多台主機使用同一張即將到期的憑證", f"{len(affected)} 台主機使用同一張 9 天後到期的憑證。", "更新憑證一次,再部署到所有主機。"),
+        "zh_TW": ("多台主機使用同一張即將到期的憑證", f"{len(affected)} 台主機使用同一張 9 天後到期的憑證。", "更新憑證一次，再部署到所有主機。"),
     }[language]
     return [
         {
@@ -135,7 +145,7 @@ def _fleet_findings(rows: dict[str, Json], language: str, now: datetime.datetime
             "rule": "fleet-certificate-expires",
             "severity": "warning",
             "result": "fire",
-            "object": "fleet",
+            "object": None,
             "title": texts[0],
             "cause": texts[1],
             "evidence": {"hosts": affected[:20], "tls_days_left": 9},
@@ -171,7 +181,17 @@ class Host:
         order = ("critical", "warning")
         fired = [f["severity"] for f in findings if f["result"] == "fire"]
         status = next((severity for severity in order if severity in fired), "unknown" if any(f["result"] == "unknown" for f in findings) else "ok")
-        return {"status": status, "findings": findings, "facts": self.facts()}
+        facts = self.facts()
+        counts = {result: sum(f["result"] == result for f in findings) for result in ("fire", "unknown", "error", "silenced")}
+        counts["pass"] = RULE_COUNT - sum(counts.values())
+        return {
+            "status": status,
+            "host": {**facts["host"], "name": self.name},
+            "findings": findings,
+            "counts": counts,
+            "unknown_rules": [f["rule"] for f in findings if f["result"] == "unknown"],
+            "facts": facts["facts"],
+        }
 
     # Findings
 
@@ -192,6 +212,7 @@ class Host:
             "since": _time(self.now),
             "confidence": "high",
             "category": "compose",
+            "references": [],
         }
         finding.update(more)
         return finding
@@ -203,26 +224,10 @@ class Host:
         """Return the findings, root causes before what they explain."""
         make = getattr(self, "_findings_" + self.trouble.replace("-", "_"), None)
         findings: list[Json] = make() if make else []
-        passed = 46 - len(findings)
-        findings.extend(
-            {
-                "id": _finding_id(self.name, "pass", str(i)),
-                "rule": f"passed-{i}",
-                "severity": "warning",
-                "result": "pass",
-                "object": self.project,
-                "title": f"passed {i}",
-                "cause": "",
-                "evidence": {},
-                "fix": [],
-                "verify": None,
-                "effects": [],
-                "since": None,
-                "confidence": "high",
-                "category": "compose",
-            }
-            for i in range(passed)
-        )
+        for root in findings:
+            for finding in findings:
+                if finding["id"] in root["effects"]:
+                    finding["effect_of"] = [root["id"]]
         return findings
 
     def _findings_database_stopped(self) -> list[Json]:
@@ -234,7 +239,7 @@ class Host:
                 f"{api} DATABASE_URL",
                 {
                     "en": (f"{api} cannot log in to its database", f"Connecting to {self.db}:5432 is refused: nothing listens there."),
-                    "zh_TW": (f"{api} 無法登入資料庫", f"連線 {self.db}:5432 被拒絕:沒有程式在該連接埠監聽。"),
+                    "zh_TW": (f"{api} 無法登入資料庫", f"連線 {self.db}:5432 被拒絕：沒有程式在該連接埠監聽。"),
                 },
                 [],
                 category="postgres",
@@ -246,7 +251,7 @@ class Host:
                 api,
                 {
                     "en": (f"{api} is unhealthy", "Its health check answers 503: the database connection fails."),
-                    "zh_TW": (f"{api} 健康檢查失敗", "健康檢查回應 503:資料庫連線失敗。"),
+                    "zh_TW": (f"{api} 健康檢查失敗", "健康檢查回應 503：資料庫連線失敗。"),
                 },
                 [f"`docker logs --tail 50 {self.project}-{self.api}-1`"],
                 evidence={"failing_streak": 14, "last_output": '{"status":"unhealthy","database":"connection refused"}'},
@@ -266,7 +271,7 @@ class Host:
                 "logs/app.log",
                 {
                     "en": ("412 errors in the last hour, 3 in the hour before", "Almost all of them are OperationalError: connection refused."),
-                    "zh_TW": ("過去一小時有 412 筆錯誤,前一小時為 3 筆", "幾乎全部是 OperationalError:connection refused。"),
+                    "zh_TW": ("過去一小時有 412 筆錯誤，前一小時為 3 筆", "幾乎全部是 OperationalError：connection refused。"),
                 },
                 [],
                 category="logs",
@@ -285,10 +290,10 @@ class Host:
                 "zh_TW": (f"PostgreSQL {db} 已停止", '容器於 26 分鐘前停止(結束代碼 0),且重啟策略為 "no",因此不會自動重新啟動。'),
             },
             [
-                self._text("Start it again:", "重新啟動:") + f" `docker compose --project-directory /srv/{self.project} start {self.db}`",
+                self._text("Start it again:", "重新啟動：") + f" `docker compose --project-directory /srv/{self.project} start {self.db}`",
                 self._text(
                     f"So that it comes back by itself, set `restart: unless-stopped` for {self.db} in the Compose file.",
-                    f"若要自動恢復,請在 Compose 檔為 {self.db} 設定 `restart: unless-stopped`。",
+                    f"若要自動恢復，請在 Compose 檔為 {self.db} 設定 `restart: unless-stopped`。",
                 ),
             ],
             category="postgres",
@@ -327,12 +332,12 @@ class Host:
                     "A query on orders takes 1.84 s on average",
                     "The table orders (2.1 million rows) is read sequentially for each call: no index serves status, created_at.",
                 ),
-                "zh_TW": ("orders 查詢平均耗時 1.84 秒", "每次呼叫都循序掃描 orders(210 萬列):status、created_at 沒有可用的索引。"),
+                "zh_TW": ("orders 查詢平均耗時 1.84 秒", "每次呼叫都循序掃描 orders（210 萬列）：status、created_at 沒有可用的索引。"),
             },
             [
-                self._text("Look at its plan:", "查看執行計畫:")
+                self._text("Look at its plan:", "查看執行計畫：")
                 + f" `docker exec -it {self.project}-{self.db}-1 psql -U app -d app -c 'EXPLAIN (ANALYZE, BUFFERS) {QUERIES[0][:60]}…'`",
-                self._text("Create the index without blocking writers:", "以不阻塞寫入的方式建立索引:")
+                self._text("Create the index without blocking writers:", "以不阻塞寫入的方式建立索引：")
                 + " `CREATE INDEX CONCURRENTLY ON orders (status, created_at DESC);`",
             ],
             category="postgres",
@@ -347,11 +352,17 @@ class Host:
             api,
             {
                 "en": (f"{api} runs an older image than its tag names", "The local tag was rebuilt after the container was created."),
-                "zh_TW": (f"{api} 執行的映像檔比標籤舊", "容器建立之後,本機標籤已重新建置。"),
+                "zh_TW": (f"{api} 執行的映像檔比標籤舊", "容器建立之後，本機標籤已重新建置。"),
             },
             [],
             result="silenced",
-            reason=self._text("Rolled out on Tuesday (until 2026-11-25)", "週二部署(至 2026-11-25)"),
+            silence={
+                "rule": "image-tag-moved",
+                "object": "*",
+                "host": "*",
+                "reason": self._text("Rolled out on Tuesday", "週二部署"),
+                "expires": "2026-11-25T00:00:00Z",
+            },
         )
         return [query, slow, silenced]
 
@@ -363,7 +374,7 @@ class Host:
             api,
             {
                 "en": ("column items.discount does not exist (96 times)", "The code expects a column that the database does not have yet."),
-                "zh_TW": ("欄位 items.discount 不存在(96 次)", "程式預期的欄位在資料庫中尚不存在。"),
+                "zh_TW": ("欄位 items.discount 不存在（96 次）", "程式預期的欄位在資料庫中尚不存在。"),
             },
             [],
             category="logs",
@@ -375,10 +386,10 @@ class Host:
             api,
             {
                 "en": ("The database is one migration behind the code", "The code's head is 7c1f09ab42de, the database is at 3b9d2c77e1f0."),
-                "zh_TW": ("資料庫落後程式碼一個遷移版本", "程式碼的 head 為 7c1f09ab42de,資料庫為 3b9d2c77e1f0。"),
+                "zh_TW": ("資料庫落後程式碼一個遷移版本", "程式碼的 head 為 7c1f09ab42de，資料庫為 3b9d2c77e1f0。"),
             },
             [
-                self._text("Take a backup first:", "請先備份:") + f" `ansible-playbook stackops.runbook.backup -l {self.name}`",
+                self._text("Take a backup first:", "請先備份：") + f" `ansible-playbook stackops.runbook.backup -l {self.name}`",
                 f"`docker compose --project-directory /srv/{self.project} exec {self.api} alembic upgrade head`",
             ],
             category="migrations",
@@ -396,10 +407,10 @@ class Host:
                 "/var/lib/docker",
                 {
                     "en": ("/var/lib/docker is 91 % full, 4.6 GiB left", "Docker could give back 12.4 GiB of unused images and build cache."),
-                    "zh_TW": ("/var/lib/docker 使用率 91 %,剩餘 4.6 GiB", "Docker 可回收 12.4 GiB 未使用的映像檔與建置快取。"),
+                    "zh_TW": ("/var/lib/docker 使用率 91 %，剩餘 4.6 GiB", "Docker 可回收 12.4 GiB 未使用的映像檔與建置快取。"),
                 },
                 [
-                    self._text("See what is reclaimable, then remove what is not used:", "先查看可回收的空間,再移除未使用的資料:") + " `docker system df`",
+                    self._text("See what is reclaimable, then remove what is not used:", "先查看可回收的空間，再移除未使用的資料：") + " `docker system df`",
                     "`docker image prune --all --filter until=168h`",
                 ],
                 category="host",
@@ -416,7 +427,7 @@ class Host:
             worker,
             {
                 "en": (f"{worker} restarts again and again (17 times)", "Each start ends in the same kill."),
-                "zh_TW": (f"{worker} 反覆重新啟動(17 次)", "每次啟動都以相同原因終止。"),
+                "zh_TW": (f"{worker} 反覆重新啟動（17 次）", "每次啟動都以相同原因終止。"),
             },
             [],
             evidence={"restart_count": 17},
@@ -428,12 +439,12 @@ class Host:
                 worker,
                 {
                     "en": (f"{worker} was killed for memory", "It reached its limit of 256 MiB; the kernel killed python3."),
-                    "zh_TW": (f"{worker} 因記憶體不足被終止", "已達 256 MiB 上限;核心終止了 python3。"),
+                    "zh_TW": (f"{worker} 因記憶體不足被終止", "已達 256 MiB 上限；核心終止了 python3。"),
                 },
                 [
                     self._text(
                         "Raise `mem_limit` in the Compose file, or lower the number of workers, then:",
-                        "請在 Compose 檔提高 `mem_limit` 或減少 worker 數,然後執行:",
+                        "請在 Compose 檔提高 `mem_limit` 或減少 worker 數，然後執行：",
                     )
                     + f" `docker compose --project-directory /srv/{self.project} up -d worker`",
                 ],
@@ -451,12 +462,12 @@ class Host:
 
     def _findings_not_root(self) -> list[Json]:
         reason = self._text(
-            "not root: /proc/<pid>/ns/net could not be opened. Run with become: true.", "非 root:無法開啟 /proc/<pid>/ns/net。請以 become: true 執行。"
+            "not root: /proc/<pid>/ns/net could not be opened. Run with become: true.", "非 root：無法開啟 /proc/<pid>/ns/net。請以 become: true 執行。"
         )
         titles = {
-            "database-name-unresolvable": self._text("Is the database's name resolvable from the application?", "應用程式能否解析資料庫名稱?"),
-            "database-unreachable": self._text("Does the application reach its database?", "應用程式能否連線資料庫?"),
-            "host-oom-kill": self._text("Did the kernel kill processes for memory?", "核心是否因記憶體不足終止程序?"),
+            "database-name-unresolvable": self._text("Is the database's name resolvable from the application?", "應用程式能否解析資料庫名稱？"),
+            "database-unreachable": self._text("Does the application reach its database?", "應用程式能否連線資料庫？"),
+            "host-oom-kill": self._text("Did the kernel kill processes for memory?", "核心是否因記憶體不足終止程序？"),
         }
         return [
             self._finding(rule, "critical", f"{self.project}/{self.api}", {self.language: (title, "")}, [], result="unknown", category="network", reason=reason)
@@ -475,10 +486,10 @@ class Host:
                         "Tokens are refused: signature verification failed (238 times)",
                         "The service that signs and the one that verifies do not share one secret.",
                     ),
-                    "zh_TW": ("權杖遭拒:簽章驗證失敗(238 次)", "簽發與驗證權杖的服務使用不同的密鑰。"),
+                    "zh_TW": ("權杖遭拒：簽章驗證失敗（238 次）", "簽發與驗證權杖的服務使用不同的密鑰。"),
                 },
                 [
-                    self._text("Compare where each takes its secret from (prints a fingerprint, not the secret):", "比對各服務的密鑰來源(僅顯示指紋):")
+                    self._text("Compare where each takes its secret from (prints a fingerprint, not the secret):", "比對各服務的密鑰來源（僅顯示指紋）：")
                     + f" `docker exec {self.project}-{self.api}-1 sh -c 'printf %s \"$JWT_SECRET\" | sha256sum | cut -c1-8'`",
                 ],
                 category="logs",
@@ -498,7 +509,7 @@ class Host:
                         "Port 8000 is held by another process",
                         "python3 (pid 2210) listens on 0.0.0.0:8000, so the container was created and never started.",
                     ),
-                    "zh_TW": ("連接埠 8000 已被其他程序佔用", "python3(pid 2210)正在監聽 0.0.0.0:8000,因此容器建立後未能啟動。"),
+                    "zh_TW": ("連接埠 8000 已被其他程序佔用", "python3（pid 2210）正在監聽 0.0.0.0:8000，因此容器建立後未能啟動。"),
                 },
                 ["`ss -ltnp 'sport = :8000'`"],
                 category="network",
@@ -514,7 +525,7 @@ class Host:
                 f"https://{self.name}.example.org/",
                 {
                     "en": ("The certificate ends in 9 days", "Issued for *.example.org, not renewed yet."),
-                    "zh_TW": ("憑證將於 9 天後到期", "簽發給 *.example.org,尚未更新。"),
+                    "zh_TW": ("憑證將於 9 天後到期", "簽發給 *.example.org，尚未更新。"),
                 },
                 ["`certbot renew --dry-run`"],
                 category="network",
@@ -541,8 +552,9 @@ class Host:
     # Facts
 
     def facts(self) -> Json:
-        """Return the facts as collected from this host."""
+        """Return what ``stack_facts`` would return of this host."""
         return {
+            "schema": 1,
             "host": {
                 "hostname": self.name,
                 "os": self.rng.choice(("Debian GNU/Linux 12 (bookworm)", "Ubuntu 24.04.1 LTS", "Rocky Linux 9.4 (Blue Onyx)")),
@@ -552,7 +564,7 @@ class Host:
                 "collected_at": _time(self.now),
                 "duration_ms": round(self.rng.uniform(900, 2600), 1),
             },
-            "collectors": {
+            "facts": {
                 "engine": _envelope(
                     "ok",
                     reachable=True,

@@ -7,7 +7,7 @@
 const data = JSON.parse(document.getElementById('index').textContent);
 const locale = data.language === 'zh_TW' ? 'zh-Hant-TW' : 'en';
 const SEVERITIES = ['critical', 'warning', 'info'];
-const STATUSES = ['critical', 'warning', 'unknown', 'unreachable', 'ok'];
+const STATUSES = ['critical', 'unreachable', 'warning', 'unknown', 'ok'];
 
 const byId = (id) => document.getElementById(id);
 

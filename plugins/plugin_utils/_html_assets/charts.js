@@ -94,8 +94,9 @@ function errorChart(timeline, height) {
   return figure;
 }
 
-// One line per source: its name, its errors over time, how many there are.
+// One line per source, all on one scale: its name, its errors over time, how many there are.
 function errorRows(timeline) {
+  const peak = Math.max(...timeline.sources.flatMap((source) => source.errors));
   const bars = uPlot.paths.bars({ size: [0.8, 16], align: 1 });
   const x = moments(timeline);
   return make('div', { class: 'sparks' }, timeline.sources.map((source) => {
@@ -105,7 +106,7 @@ function errorRows(timeline) {
       make('span', { class: 'name' }, source.name.map((part, position) => (position || source.name.length === 1 ? make('code', { dir: 'ltr', title: part }, shortPath(part)) : make('b', null, part)))),
       chart(34, `${source.name.join(' ')}: ${count(source.total)}`, () => ({
         padding: [2, 0, 0, 0],
-        scales: { x: { range: wholeSteps(timeline.step) }, y: { range: fromZero } },
+        scales: { x: { range: wholeSteps(timeline.step) }, y: { range: [0, peak] } },
         axes: [{ show: false }, { show: false }],
         cursor: timeCursor(),
         series: [{}, { fill: colour('critical'), stroke: colour('critical'), width: 0, points: { show: false }, paths: bars }],
@@ -125,7 +126,8 @@ function legend(series) {
 
 // Bars over ranks 1, 2, 3 …, which are the rows of the table below. Bars of several series either stand side by side, each on
 // its own axis, or before one another, the longest behind.
-function rankChart({ title, note, series, rows, sideBySide, unit }) {
+function rankChart({ title, note, series: wanted, rows, sideBySide, unit, height }) {
+  const series = wanted.filter(({ key }) => rows.some((row) => typeof row[key] === 'number'));
   const ranks = rows.map((dummy, position) => position + 1);
   const values = [ranks, ...series.map(({ key, scale }) => rows.map((row) => (typeof row[key] === 'number' ? row[key] * (scale || 1) : null)))];
   const number = (plot, splits) => splits.map((value) => (value === null ? '' : shortNumber(value)));
@@ -134,7 +136,7 @@ function rankChart({ title, note, series, rows, sideBySide, unit }) {
     axes: [
       axis({ size: 22, grid: { show: false }, splits: () => ranks, values: (plot, splits) => splits.map((rank) => `#${rank}`) }),
       axis({ scale: 'left', size: 46, values: number, space: 26, label: unit }),
-      ...(sideBySide ? [axis({ scale: 'right', side: 1, size: 46, values: number, space: 26, grid: { show: false }, label: series[1].label })] : []),
+      ...(sideBySide && series.length > 1 ? [axis({ scale: 'right', side: 1, size: 46, values: number, space: 26, grid: { show: false }, label: series[1].label })] : []),
     ],
     cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
     series: [{}, ...series.map(({ colour: name }, position) => ({
@@ -143,15 +145,17 @@ function rankChart({ title, note, series, rows, sideBySide, unit }) {
     }))],
   });
   return make('figure', { class: 'ranks' }, make('figcaption', null, make('b', null, title), make('span', { class: 'muted' }, note)), legend(series),
-    chart(180, words('chart_label', { name: title }), draw, values));
+    chart(height, words('chart_label', { name: title }), draw, values));
 }
 
-const queryChart = (rows) => rankChart({
+const queryChart = (rows, height) => rankChart({
+  height,
   title: words('slow_queries'), note: words('slow_queries_note'), rows, sideBySide: true, unit: words('mean_ms'),
   series: [{ key: 'mean', label: words('mean_ms'), colour: 'chart-1' }, { key: 'total', scale: 0.001, label: words('total_s'), colour: 'chart-3' }],
 });
 
-const endpointChart = (rows) => rankChart({
+const endpointChart = (rows, height) => rankChart({
+  height,
   title: words('response_times'), note: words('response_times_note'), rows, unit: 'ms',
   series: [
     { key: 'total', label: words('c_total'), colour: 'chart-4' }, { key: 'first_byte', label: words('c_first_byte'), colour: 'chart-2' },
@@ -159,10 +163,10 @@ const endpointChart = (rows) => rankChart({
   ],
 });
 
-function requestChart(rows, keys, note) {
+function requestChart(rows, height, keys, note) {
   const colours = ['chart-4', 'chart-2', 'chart-1'];
   return rankChart({
-    title: words('request_times'), note: words(note), rows, unit: 'ms',
+    height, title: words('request_times'), note: words(note), rows, unit: 'ms',
     series: keys.map((key, position) => ({ key, label: words(`c_${key}`), colour: colours[position] })),
   });
 }

@@ -39,7 +39,7 @@ function treeMatches(position, wanted) {
   return matches(finding, wanted) || (finding.effects || []).some((effect) => treeMatches(effect, wanted));
 }
 
-const effectCount = (finding) => (finding.effects || []).reduce((sum, effect) => sum + 1 + effectCount(data.findings[effect]), 0);
+const effectCount = (finding) => (finding.effects || []).length;
 
 // Evidence
 
@@ -62,6 +62,7 @@ const evidence = (values) => make('dl', { class: 'evidence' }, Object.entries(va
 function tags(finding) {
   const explained = effectCount(finding);
   const parts = [];
+  if (finding.count > 1) parts.push(make('span', { class: 'tag' }, `× ${count(finding.count)}`));
   if (finding.change === 'new' && data.compared) parts.push(make('span', { class: 'tag new' }, words('new')));
   if (explained) parts.push(make('span', { class: 'tag' }, explained === 1 ? words('explains_one') : words('explains', { n: explained })));
   if (finding.confidence && finding.confidence !== 'high') parts.push(make('span', { class: 'tag' }, words(`confidence_${finding.confidence}`)));
@@ -79,6 +80,12 @@ function place(finding, inPanel) {
 
 const part = (title, ...children) => make('div', { class: 'part' }, make('h4', null, title), ...children);
 
+// Rules may come from anybody: only links of the web are links.
+function references(finding) {
+  return (finding.references || []).map(text).filter((link) => /^https?:\/\//.test(link))
+    .map((link) => make('a', { href: link, rel: 'noreferrer noopener', target: '_blank', title: link }, link.split('/')[2]));
+}
+
 function findingBody(finding, inPanel) {
   const verify = text(finding.verify);
   const steps = (finding.fix || []).map((position) => make('li', null, step(text(position))));
@@ -93,7 +100,7 @@ function findingBody(finding, inPanel) {
     names.length ? fold(words('evidence'), () => evidence(finding.evidence), { note: names.join(', '), name: 'fold small' }) : null,
     finding.effects ? fold(words('effects'), () => make('div', { class: 'list nested' }, finding.effects.map((effect) => findingItem(effect, { inPanel }))),
       { note: count(effectCount(finding)), name: 'fold small effects' }) : null,
-    make('p', { class: 'foot' }, make('span', null, words('rule'), ' ', make('code', { dir: 'ltr' }, text(finding.rule))), !inPanel && finding.host >= 0 ? hostLink(finding.host, words('open_host', { name: hostName(finding) })) : null),
+    make('p', { class: 'foot' }, make('span', null, words('rule'), ' ', make('code', { dir: 'ltr' }, text(finding.rule))), references(finding), !inPanel && finding.host >= 0 ? hostLink(finding.host, words('open_host', { name: hostName(finding) })) : null),
   ];
 }
 
@@ -136,13 +143,13 @@ function groupItem(positions) {
   const hosts = new Set(members.map((finding) => finding.host));
   const titles = new Set(members.map((finding) => finding.title));
   const first = members[0];
-  const title = titles.size === 1 ? text(first.title) : text(mostCommon(members.map((finding) => finding.title)));
+  const common = text(mostCommon(members.map((finding) => finding.title)));
+  const title = titles.size === 1 ? common : [common, make('span', { class: 'muted' }, ` ${words('alike', { n: count(members.length - 1) })}`)];
   const severity = first.result === 'fire' ? known(first.severity, SEVERITIES) : known(first.result, ['silenced', 'error', 'unknown']);
   const below = make(
     'span', { class: 'place' },
     make('b', null, hosts.size === 1 ? words('group_one', { n: count(members.length) }) : words('group', { n: count(members.length), hosts: count(hosts.size) })),
     make('code', { dir: 'ltr' }, text(first.rule)),
-    titles.size > 1 ? make('span', null, words('group_titles')) : null,
   );
   const fresh = members.filter((finding) => finding.change === 'new').length;
   const aside = [fresh && data.compared ? make('span', { class: 'tag new' }, `${words('new')} ${count(fresh)}`) : null];
@@ -175,6 +182,15 @@ function sectionTitle(id, title, note) {
   return make('h2', null, title, note ? make('span', { class: 'muted note' }, note) : null);
 }
 
+// Silences that no longer hold stay in sight until somebody removes them.
+function renderExpired() {
+  if (!data.expired.length) return;
+  byId('silenced').hidden = false;
+  byId('silenced').append(make('h3', null, words('expired')), make('ul', { class: 'notes' }, data.expired.map((silence) => make(
+    'li', null, make('code', { dir: 'ltr' }, [silence.rule, silence.object, silence.host].filter((name) => name && name !== '*').join(' ')), ` ${silence.reason} (${String(silence.expires).slice(0, 10)})`,
+  ))));
+}
+
 // The three lists: what fired, what is not known, what is silenced.
 function renderFindings() {
   const wanted = searchWords();
@@ -198,5 +214,6 @@ function renderFindings() {
       ...(some.length ? findingList(some) : [make('p', { class: 'empty' }, words('nothing_matches'))]),
     );
   }
+  renderExpired();
   return shown.length;
 }

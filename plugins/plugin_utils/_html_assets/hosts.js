@@ -5,6 +5,7 @@
 // Hosts: the map of the fleet, the table, and the panel with everything of one host.
 
 const NAMED_TILES = 60;
+const LARGE_TILES = 240;
 const HOST_PAGE_SIZE = 100;
 
 function prepareHosts() {
@@ -24,7 +25,7 @@ function prepareHosts() {
   }
 }
 
-const statusRank = (host) => (STATUSES.indexOf(host.status) + STATUSES.length + 1) % (STATUSES.length + 1);
+const statusRank = (host) => STATUSES.indexOf(known(host.status, STATUSES));
 const byStatus = (one, other) => statusRank(one) - statusRank(other) || other.counts.critical - one.counts.critical || other.counts.warning - one.counts.warning || one.name.localeCompare(other.name, locale, { numeric: true });
 
 function hostLink(position, label) {
@@ -66,7 +67,7 @@ function renderFleet(hosts) {
     }, icon(known(host.status, STATUSES)), named ? make('span', null, host.name) : null);
     return tile;
   });
-  const map = make('div', { class: named ? 'map named' : 'map', role: 'group', 'aria-label': words('fleet_hosts') }, tiles);
+  const map = make('div', { class: `map ${named ? 'named' : data.hosts.length > LARGE_TILES ? 'dense' : ''}`, role: 'group', 'aria-label': words('fleet_hosts') }, tiles);
   map.addEventListener('keydown', (event) => {
     const move = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
     const at = tiles.indexOf(document.activeElement);
@@ -93,7 +94,7 @@ function countsOf(host) {
 }
 
 function hostRow(host) {
-  const unchecked = host.counts.unknown ? words('not_checked', { n: count(host.counts.unknown) }) : '';
+  const unchecked = host.unchecked ? words('not_checked', { n: count(host.unchecked) }) : '';
   const first = host.first ? text(host.first.title) : host.reason || unchecked;
   return make(
     'tr', { class: `s-${known(host.status, STATUSES)}` },
@@ -167,9 +168,9 @@ const SECTIONS = [
 const asMappings = (name, rows) => rows.map((row) => Object.fromEntries(data.tables[name].map(([label], position) => [label, row[position]])));
 
 const chartsOf = {
-  queries: (rows) => queryChart(asMappings('queries', rows)),
-  endpoints: (rows) => endpointChart(asMappings('endpoints', rows)),
-  paths: (rows) => requestChart(asMappings('paths', rows), ['max', 'p95', 'p50'], 'path_times_note'),
+  queries: (rows) => queryChart(asMappings('queries', rows), 180),
+  endpoints: (rows) => endpointChart(asMappings('endpoints', rows), 180),
+  paths: (rows) => requestChart(asMappings('paths', rows), 180, ['max', 'p95', 'p50'], 'path_times_note'),
 };
 
 function sectionTables(section, names, details) {
@@ -213,7 +214,7 @@ async function openPanel(name) {
   const fired = host.findings.filter((position) => data.findings[position].result === 'fire');
   const others = host.findings.filter((position) => data.findings[position].result !== 'fire');
   const close = make('button', { type: 'button', class: 'quiet', 'aria-label': words('close'), title: words('close'), onclick: () => panel.close() }, icon('close'));
-  panel.replaceChildren(make('header', null, statusIcon(host.status), make('h2', { id: 'panel-title' }, host.name), make('span', { class: 'muted' }, host.passed ? words('checks_passed', { n: count(host.passed) }) : ''), close), body);
+  panel.replaceChildren(make('header', null, statusIcon(host.status), make('h2', { id: 'panel-title', tabindex: -1, autofocus: true }, host.name), make('span', { class: 'muted' }, host.passed ? words('checks_passed', { n: count(host.passed) }) : ''), close), body);
   if (fired.length) body.append(make('h3', null, words('findings')), make('div', { class: 'list' }, fired.map((position, rank) => findingItem(position, { inPanel: true, open: rank === 0 }))));
   if (others.length) body.append(fold(words('not_judged', { n: count(others.length) }), () => make('div', { class: 'list' }, others.map((position) => findingItem(position, { inPanel: true }))), { name: 'fold small' }));
   if (!panel.open) panel.showModal();

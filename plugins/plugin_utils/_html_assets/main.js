@@ -129,6 +129,8 @@ function showFilters() {
 
 // Trends
 
+const TREND_HEIGHT = 244;
+
 function trendTable(title, columns, rows) {
   return table(title, [['host', 'text'], ...columns], rows.map((row) => [row.host, ...columns.map(([label]) => row[label])]), { ranked: true, host: 0 });
 }
@@ -137,9 +139,9 @@ function renderTrends() {
   const { timeline, queries, endpoints, requests } = data.trends;
   const parts = [];
   if (timeline && timeline.sources.length) parts.push(make('div', { class: 'trend whole' }, make('h3', null, `${words('errors_per_minute')} · ${words('by_source')}`), errorRows(timeline)));
-  if (queries.length) parts.push(make('div', { class: 'trend' }, queryChart(queries), trendTable(words('slow_queries'), [['query', 'code'], ['calls', 'number'], ['mean', 'ms'], ['total', 'ms']], queries)));
-  if (endpoints.length) parts.push(make('div', { class: 'trend' }, endpointChart(endpoints), trendTable(words('response_times'), [['url', 'code'], ['first_byte', 'ms'], ['total', 'ms']], endpoints)));
-  if (requests.length) parts.push(make('div', { class: 'trend' }, requestChart(requests, ['p99', 'p95', 'p50'], 'request_times_note'), trendTable(words('request_times'), [['source', 'code'], ['requests', 'number'], ['p50', 'ms'], ['p95', 'ms'], ['p99', 'ms']], requests)));
+  if (queries.length) parts.push(make('div', { class: 'trend' }, queryChart(queries, TREND_HEIGHT), trendTable(words('slow_queries'), [['query', 'code'], ['calls', 'number'], ['mean', 'ms'], ['total', 'ms']], queries)));
+  if (endpoints.length) parts.push(make('div', { class: 'trend' }, endpointChart(endpoints, TREND_HEIGHT), trendTable(words('response_times'), [['url', 'code'], ['first_byte', 'ms'], ['total', 'ms']], endpoints)));
+  if (requests.length) parts.push(make('div', { class: 'trend' }, requestChart(requests, TREND_HEIGHT, ['p99', 'p95', 'p50'], 'request_times_note'), trendTable(words('request_times'), [['source', 'code'], ['requests', 'number'], ['p50', 'ms'], ['p95', 'ms'], ['p99', 'ms']], requests)));
   byId('trends').hidden = !parts.length;
   byId('trends').append(sectionTitle('trends', words('trends')), make('div', { class: 'trends' }, parts));
 }

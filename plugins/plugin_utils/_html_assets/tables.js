@@ -4,7 +4,7 @@
 
 // Tables: `columns` are [label, kind], `rows` arrays of values.
 
-const NUMERIC = ['number', 'bytes', 'ms', 'seconds', 'percent', 'meter'];
+const NUMERIC = ['id', 'number', 'bytes', 'ms', 'seconds', 'percent', 'meter'];
 
 function meter(value) {
   const bar = make('span', { class: `meter ${value >= 90 ? 'full' : value >= 75 ? 'high' : ''}`, 'aria-hidden': 'true' }, make('span'));
@@ -21,6 +21,7 @@ function show(kind, value) {
   if (kind === 'new') return value ? make('span', { class: 'tag new' }, words('new')) : '';
   if (kind === 'time') return String(value).slice(0, 19).replace('T', ' ');
   if (typeof value !== 'number') return String(value);
+  if (kind === 'id') return String(value);
   if (kind === 'bytes') return bytes(value);
   if (kind === 'ms') return milliseconds(value);
   if (kind === 'seconds') return seconds(value);
@@ -40,7 +41,7 @@ function usedColumns(columns, rows) {
 function table(caption, columns, rows, more) {
   const { ranked, host } = more || {};
   const used = usedColumns(columns, rows);
-  const cls = (kind) => (NUMERIC.includes(kind) ? 'num' : kind === 'code' ? 'long' : null);
+  const cls = (kind) => (NUMERIC.includes(kind) ? 'num' : ['code', 'prose'].includes(kind) ? 'long' : null);
   const head = used.map((position) => make('th', { scope: 'col', class: cls(columns[position][1]) }, words(`c_${columns[position][0]}`)));
   const body = rows.map((row, rank) => make(
     'tr', null,
