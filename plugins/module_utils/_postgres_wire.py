@@ -118,7 +118,7 @@ def try_login(
         return LoginAttempt(False, "timeout", f"the server accepted the connection but did not answer within {timeout_seconds:g} s")
     except ssl.SSLError as error:
         return LoginAttempt(False, "tls-error", f"TLS: {error.reason or error}")
-    except (OSError, ValueError, struct.error, IndexError) as error:
+    except (OSError, ValueError, LookupError, struct.error) as error:
         return LoginAttempt(False, "protocol-error", f"what answered does not speak PostgreSQL: {error}")
     finally:
         conversation.close()
