@@ -59,7 +59,7 @@ def test_actions_are_named_in_full(path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
 def test_examples_are_tasks_with_actions_in_full(module: pathlib.Path) -> None:
-    found = [task for task in tasks_in(module_documents(module)["EXAMPLES"])]
+    found = list(tasks_in(module_documents(module)["EXAMPLES"]))
     assert found
     for task in found:
         assert task.get("name"), task
