@@ -820,7 +820,11 @@ def http_envelope(rows: list[dict[str, t.Any]], errors: t.Sequence[t.Union[Check
     else:
         slowest = max(rows, key=lambda row: row["time_total_ms"] or 0)
         summary = f"{len(rows)} endpoints answer as expected, the slowest ({slowest['name']}) in {slowest['time_total_ms']:.0f} ms"
-    metrics = {f"{row['name']}.time_total_ms": metric(row["time_total_ms"], "ms", thresholds) for row in rows}
+    metrics = {}
+    for row in rows:
+        # Two projects often have a service of the same name.
+        name = f"{row['project']}/{row['name']}" if row["project"] else row["name"]
+        metrics[f"{name}.time_total_ms"] = metric(row["time_total_ms"], "ms", thresholds)
     status = worst([*(row["status"] for row in rows), *("unknown" for dummy in errors)])
     return envelope(status, summary, metrics, errors, endpoints=rows)
 

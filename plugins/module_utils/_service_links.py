@@ -174,6 +174,13 @@ def _networks(container: ContainerRef, stack: Stack) -> set[str]:
     return {name for name in container.networks if name != "none"}
 
 
+def _has_finished(container: ContainerRef) -> bool:
+    """Whether *container* is a job that ended well: it needs nothing any more."""
+    state, host = container.inspect.get("State") or {}, container.inspect.get("HostConfig") or {}
+    policy = (host.get("RestartPolicy") or {}).get("Name") or "no"
+    return container.state == "exited" and state.get("ExitCode") == 0 and policy in ("no", "on-failure")
+
+
 def find_links(stack: Stack) -> list[Link]:
     """Return what each service of *stack* needs, seen from one of its containers, preferably one that runs."""
     names = names_of(stack)
@@ -182,7 +189,7 @@ def find_links(stack: Stack) -> list[Link]:
     for container in siblings:
         first.setdefault(container.service, container)
     ports = {service: _main_port(container) for service, container in first.items()}
-    chosen = {container.service for container in stack.containers if not container.oneoff}
+    chosen = {container.service for container in stack.containers if not container.oneoff and not _has_finished(container)}
     return [link for service, source in first.items() if service in chosen for link in _links_of(source, stack, first, names, ports)]
 
 
