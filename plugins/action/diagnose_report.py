@@ -6,13 +6,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
+import json
 import pathlib
 import typing as t
 
+import yaml
 from ansible import constants as C
 from ansible.plugins.action import ActionBase
+from ansible.utils.color import ANSIBLE_COLOR
 
-from ..plugin_utils._diagnosis import Diagnosis, DiagnosisOptions, RuleProblems, recorded_rows, rows_of_run
+from ..plugin_utils._diagnosis import Diagnosis, DiagnosisError, recorded_rows, rows_of_run
 from ..plugin_utils._handover import handover_directory
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
@@ -39,21 +44,40 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: t.Optional[str] = None, task_vars: t.Optional[dict[str, t.Any]] = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)
-        variables = task_vars or {}
         dummy, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
         try:
-            diagnosis = Diagnosis(DiagnosisOptions.from_arguments(arguments))
-        except RuleProblems as problems:
-            return {"failed": True, "changed": False, "msg": str(problems), "problems": problems.as_list()}
-        if arguments["lint_only"]:
-            return {"changed": False, "msg": diagnosis.describe_rules(), "rules": diagnosis.rule_count}
-        if arguments["recorded_facts"]:
-            rows = recorded_rows(pathlib.Path(arguments["recorded_facts"]))
-        else:
-            rows = rows_of_run(handover_directory(C.DEFAULT_LOCAL_TMP), variables["ansible_play_hosts_all"])
-        written = diagnosis.write(rows)
-        self._display.display(diagnosis.terminal_summary(written, color=C.ANSIBLE_COLOR_OK is not None and not C.ANSIBLE_NOCOLOR))
-        result = {"changed": False, "summary": written.report["summary"], "report": {name: str(path) for name, path in written.paths.items()}}
+            diagnosis = Diagnosis(arguments, collection_version(), datetime.datetime.now(datetime.timezone.utc))
+            if arguments["lint_only"]:
+                return self._lint(diagnosis)
+            if arguments["recorded_facts"]:
+                rows = recorded_rows(pathlib.Path(arguments["recorded_facts"]))
+            else:
+                rows = rows_of_run(handover_directory(C.DEFAULT_LOCAL_TMP), (task_vars or {})["ansible_play_hosts_all"])
+        except DiagnosisError as error:
+            return {"failed": True, "changed": False, "msg": str(error), "problems": [dataclasses.asdict(problem) for problem in error.problems]}
+        written = diagnosis.write(diagnosis.judge(rows))
+        self._display.display(diagnosis.summary(written, color=ANSIBLE_COLOR))
+        result: dict[str, t.Any] = {
+            "changed": False,
+            "summary": written.report["summary"],
+            "report": {name: str(path) for name, path in written.paths.items()},
+        }
         if diagnosis.fails(written.report):
-            result.update(failed=True, msg=f"A finding is at least {arguments['fail_on']}: see {written.directory}")
+            result.update(failed=True, msg=f"There is a finding of severity {arguments['fail_on']} or worse, see {written.directory}")
         return result
+
+    def _lint(self, diagnosis: Diagnosis) -> dict[str, t.Any]:
+        problems = diagnosis.lint()
+        if problems:
+            return {"failed": True, "changed": False, "msg": "\n".join(problems), "rules": diagnosis.rule_count}
+        return {"changed": False, "msg": f"{diagnosis.rule_count} rules, nothing wrong with them", "rules": diagnosis.rule_count}
+
+
+def collection_version() -> str:
+    """Return the version of this collection, from the installed manifest or, in a checkout, from galaxy.yml."""
+    root = pathlib.Path(__file__).resolve().parents[2]
+    try:
+        return str(json.loads((root / "MANIFEST.json").read_bytes())["collection_info"]["version"])
+    except (OSError, ValueError, KeyError):
+        galaxy = root / "galaxy.yml"
+        return str(yaml.safe_load(galaxy.read_bytes())["version"]) if galaxy.exists() else ""

@@ -97,8 +97,9 @@ options:
         type: str
         required: true
       expires:
-        description: Date or time (RFC 3339) after which the silence no longer holds. Without it, it holds for ever.
+        description: Date or time (RFC 3339) after which the silence no longer holds, or V(never).
         type: str
+        required: true
   recorded_facts:
     description:
       - Directory on the controller with one C(<host>.json) for each host, as M(stackops.runbook.stack_facts) returned it.

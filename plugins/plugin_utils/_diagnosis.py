@@ -1,0 +1,138 @@
+# Copyright (c) 2026, stackops.runbook contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""From what the hosts handed over to the written report: the controller's half of a diagnosis, without Ansible."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import pathlib
+import typing as t
+
+from ._handover import take_over
+from ._html import render_html
+from ._judge import Options, SilenceError, judge_host, run_tests
+from ._report import build_report, failed_row, fired, read_previous, unreachable_row, write_report
+from ._rules import Problem, RuleError, RuleSet, lint, load_rules
+from ._terminal import render_terminal
+
+Report = dict[str, t.Any]
+#: What came of collecting from one host: ``reachable``, and ``result`` (schema, host, facts) or a ``reason``.
+Row = dict[str, t.Any]
+
+_SEVERITY_RANK = {"info": 0, "warning": 1, "critical": 2}
+
+
+class DiagnosisError(Exception):
+    """The rules or the options cannot be used. The message has one line for each problem; *problems* has them apart."""
+
+    def __init__(self, message: str, problems: t.Sequence[Problem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """A report, and where it is: *paths* by format, all in *directory*."""
+
+    report: Report
+    paths: t.Mapping[str, pathlib.Path]
+
+    @property
+    def directory(self) -> pathlib.Path:
+        """The report's own directory."""
+        return next(iter(self.paths.values())).parent
+
+
+def rows_of_run(directory: pathlib.Path, hosts: t.Sequence[str]) -> dict[str, Row]:
+    """Return a row for each of *hosts*, from what they handed over in *directory*."""
+    silent: Row = {"reachable": True, "reason": "nothing was collected: an earlier task failed on this host, or it comes in a later batch of the play"}
+    return {host: take_over(directory, host) or dict(silent) for host in hosts}
+
+
+def recorded_rows(directory: pathlib.Path) -> dict[str, Row]:
+    """Return a row for each ``<host>.json`` in *directory*, each as ``stack_facts`` returned it.
+
+    :raises DiagnosisError: there is no such file, or one cannot be read.
+    """
+    paths = sorted(directory.glob("*.json"))
+    if not paths:
+        raise DiagnosisError(f"{directory}: no recorded facts; expected one <host>.json for each host, as stack_facts returned it")
+    rows: dict[str, Row] = {}
+    for path in paths:
+        try:
+            rows[path.stem] = {"reachable": True, "result": json.loads(path.read_bytes())}
+        except (OSError, ValueError) as error:
+            raise DiagnosisError(f"{path}: {error}") from error
+    return rows
+
+
+class Diagnosis:
+    """One judgement over a fleet.
+
+    *arguments* are those of the action ``diagnose_report``, validated; *now* is the report's time.
+
+    :raises DiagnosisError: rules or silences cannot be used.
+    """
+
+    def __init__(self, arguments: t.Mapping[str, t.Any], collection_version: str, now: datetime.datetime) -> None:
+        self._arguments = arguments
+        self._now = now
+        try:
+            self._rules: RuleSet = load_rules(arguments["rule_dirs"], arguments.get("fixtures_dir"), arguments["disabled_rules"])
+            self._options = Options.of(
+                {
+                    "language": arguments["language"],
+                    "thresholds": arguments["thresholds"],
+                    "silences": arguments["silences"],
+                    "now": now.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                    "collection_version": collection_version,
+                }
+            )
+        except RuleError as error:
+            raise DiagnosisError(f"The rules cannot be used:\n{error}", error.problems) from error
+        except SilenceError as error:
+            raise DiagnosisError(str(error)) from error
+
+    @property
+    def rule_count(self) -> int:
+        """Number of rules in force."""
+        return len(self._rules.rules)
+
+    def lint(self) -> list[str]:
+        """Return what is wrong with the rules: warnings of the linter, and tests inside the rules that fail."""
+        return [str(problem) for problem in lint(self._arguments["rule_dirs"])] + run_tests(self._rules)
+
+    def judge(self, rows: t.Mapping[str, Row]) -> Report:
+        """Return the report over *rows*, compared with the latest one in the report's directory."""
+        hosts = {host: self._judge_row(host, row) for host, row in rows.items()}
+        return build_report(hosts, self._options, read_previous(self._arguments["report_dir"]), self._rules)
+
+    def _judge_row(self, host: str, row: Row) -> dict[str, t.Any]:
+        if not row.get("reachable"):
+            return unreachable_row(str(row.get("reason") or ""))
+        if "result" not in row:
+            return failed_row(str(row.get("reason") or ""))
+        return judge_host(self._rules, host, row["result"], self._options)
+
+    def write(self, report: Report) -> Written:
+        """Write *report* in the formats asked for."""
+        renderers = {"html": ("report.html", lambda content, dummy: render_html(content, self._arguments["language"], self._now))}
+        return Written(report, write_report(report, self._arguments["report_dir"], self._arguments["formats"], self._options, renderers))
+
+    def summary(self, written: Written, color: bool) -> str:
+        """Return what the operator sees on the terminal."""
+        page = written.paths.get("html") or next(iter(written.paths.values()))
+        return render_terminal(written.report, {"color": color, "path": str(page)})
+
+    def fails(self, report: Report) -> bool:
+        """Say whether a finding is severe enough for the run to end as failed; an unreachable host is not a finding."""
+        fail_on = self._arguments["fail_on"]
+        if fail_on == "never":
+            return False
+        return any(_SEVERITY_RANK[finding["severity"]] >= _SEVERITY_RANK[fail_on] for dummy, finding in fired(report))
