@@ -24,7 +24,8 @@ for _part in ("stack", "testbed", "faults"):
 from stacklib import traffic  # noqa: E402
 from stacklib.render import StackOptions, render  # noqa: E402
 from testbedlib import engine, images  # noqa: E402
-from testbedlib.console import CommandFailed, Unavailable, run as run_command, say, step  # noqa: E402
+from testbedlib.console import CommandFailed, Unavailable, say, step  # noqa: E402
+from testbedlib.console import run as run_command
 
 PROJECT = "stackops-demo"
 STATE = DEMO / ".state"

@@ -173,10 +173,19 @@ def execute(name: str, command: t.Sequence[str]) -> t.NoReturn:
 
 def deploy(name: str, directory: pathlib.Path, target: str) -> None:
     """Copy a rendered stack to *target* on the host, start it and wait until every service is well."""
+    compose = ["docker", "exec", "--workdir", target, name, "docker", "compose"]
+
+    def every_service_is_well() -> bool:
+        services = output([*compose, "config", "--services"]).split()
+        healthy = output([*compose, "ps", "--format", "{{.Service}} {{.Health}}"]).splitlines()
+        return all(f"{service} healthy" in healthy for service in services)
+
     with step(f"Starting {directory.name} on {name}"):
         run(["docker", "exec", name, "mkdir", "-p", target])
         run(["docker", "cp", f"{directory}/.", f"{name}:{target}"])
-        run(["docker", "exec", "--workdir", target, name, "docker", "compose", "up", "--detach", "--wait", "--quiet-pull"], 180)
+        run([*compose, "up", "--detach"], 180)
+        # Not `up --wait`: it gives up at the first unhealthy moment, which a busy machine may well have.
+        wait_until(every_service_is_well, READY_SECONDS, f"{directory.name} on {name}", pause_seconds=0.5)
 
 
 def inventory(names: t.Sequence[str], user: str) -> str:
