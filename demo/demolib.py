@@ -25,7 +25,7 @@ from stacklib import traffic  # noqa: E402
 from stacklib.render import StackOptions, render  # noqa: E402
 from testbedlib import engine, images  # noqa: E402
 from testbedlib.console import CommandFailed, Unavailable, say, step  # noqa: E402
-from testbedlib.console import run as run_command
+from testbedlib.console import run as run_command  # noqa: E402
 
 PROJECT = "stackops-demo"
 STATE = DEMO / ".state"
