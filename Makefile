@@ -14,10 +14,16 @@ VERSION := $(shell sed -n 's/^version: *//p' galaxy.yml)
 TARBALL := build/stackops-runbook-$(VERSION).tar.gz
 STAGES := lint unit
 
-.PHONY: help env lint molecule sanity unit test build
+.PHONY: help demo demo-down env engine lint live molecule sanity types unit test build e2e
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: env ## Start the example stack with some faults, and say what is wrong with it
+	@demo/run
+
+demo-down: env ## Remove what the demo made
+	@demo/down
 
 env: $(STAMP) ## Create or update .venv
 
@@ -31,6 +37,19 @@ lint: env ## yamllint, ruff
 
 unit: env ## Unit tests and the checks of the collection itself
 	@python -m pytest tests/unit tests/meta
+
+types: env ## mypy, strict
+	@PYTHONPATH= mypy
+
+# Without an engine it says why, and the tests that need one are skipped.
+engine: env
+	@tests/testbed/testbed engine || true
+
+live: engine ## Tests of the modules against real containers
+	@python -m pytest tests/live
+
+e2e: engine ## Diagnose the real stack, fault by fault
+	@python -m pytest tests/e2e
 
 molecule: env ## Every Molecule scenario on real hosts, or make molecule SCENARIOS="diagnose …"
 	@tests/tools/molecule $(SCENARIOS)

@@ -2,14 +2,18 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Tests marked ``live`` need a Docker Engine; without one they are skipped, with the reason."""
+"""Tests marked ``live``, and those in tests/live and tests/e2e, need a Docker Engine; without one they are skipped, with the reason."""
 
 from __future__ import annotations
 
 import functools
+import pathlib
 import subprocess
 
 import pytest
+
+_HERE = pathlib.Path(__file__).resolve().parent
+_LIVE = (_HERE / "live", _HERE / "e2e")
 
 
 @functools.lru_cache(maxsize=1)
@@ -26,6 +30,9 @@ def engine_missing() -> str:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs an engine where there is none."""
+    for item in items:
+        if any(directory in item.path.parents for directory in _LIVE):
+            item.add_marker(pytest.mark.live)
     live = [item for item in items if item.get_closest_marker("live")]
     if live and (reason := engine_missing()):
         for item in live:
