@@ -28,12 +28,11 @@ import time
 import typing as t
 import urllib.parse
 
+from ._discovery import ContainerRef, Selection, Stack, discover
+from ._engine import Engine, EngineOptions
 from ._envelope import CheckError, Thresholds, envelope, metric, rfc3339, utc_now, worst
 from ._netns import Resolver, in_network_namespace
 from ._process import run_side_by_side
-
-if t.TYPE_CHECKING:
-    from ._discovery import ContainerRef, Stack
 
 BODY_LIMIT_BYTES = 1024 * 1024
 EXCERPT_CHARACTERS = 500
@@ -829,11 +828,57 @@ def http_envelope(rows: list[dict[str, t.Any]], errors: t.Sequence[t.Union[Check
     return envelope(status, summary, metrics, errors, endpoints=rows)
 
 
+def _in_container(endpoint: Endpoint, container: ContainerRef) -> Endpoint:
+    """Return *endpoint* as seen from inside *container*'s network namespace."""
+    dead = None if container.running else f"the container {container.name} is not running ({container.state})"
+    return dataclasses.replace(endpoint, via="container-network", netns_pid=container.pid, not_running=dead)
+
+
+def _find_container(name: str, stacks: t.Iterable[Stack], engine: t.Optional[Engine]) -> ContainerRef:
+    """Return the container that *name* (its own or its id, a service, or project/service) means; of several one that runs.
+
+    :raises CheckError: there is none.
+    """
+    found = [
+        container
+        for stack in stacks
+        for container in stack.siblings
+        if name in (container.name, container.service, f"{container.project}/{container.service}") and not container.oneoff
+    ]
+    if found:
+        return min(found, key=lambda one: (not one.running, one.project, one.replica))
+    if engine is None:
+        raise CheckError(f"container {name}", "no such container among the Compose projects", "Correct its name: docker ps -a", "not-found")
+    return ContainerRef(engine.inspect(name))
+
+
+def _declared_endpoints(
+    declared: t.Iterable[t.Mapping[str, t.Any]], stacks: t.Sequence[Stack], engine: t.Optional[Engine], remote: bool, defaults: t.Mapping[str, t.Any]
+) -> t.Iterator[t.Union[Endpoint, CheckError, dict[str, t.Any]]]:
+    """Yield for each declaration its endpoint, or the error that it cannot be read for, or the row that says why it cannot be tried."""
+    for options in declared:
+        given = dict(options)
+        name = given.pop("container", None)
+        try:
+            endpoint = Endpoint.from_options(given, **defaults)
+        except (ValueError, TypeError, AttributeError) as error:
+            yield CheckError("endpoints", str(error), "Correct this endpoint.", "invalid")
+            continue
+        try:
+            if name and remote:
+                raise CheckError(f"container {name}", "it runs on another machine", "Run this on the engine's own host.", "not-permitted")
+            yield _in_container(endpoint, _find_container(str(name), stacks, engine)) if name else endpoint
+        except CheckError as error:
+            via = dataclasses.replace(endpoint, via="container-network")
+            yield _row(via, Attempt(deadline=0.0), 0, "unknown", None, f"not probed: {error.source}: {error.reason}")
+
+
 def collect_http(
-    stacks: t.Iterable[Stack],
+    stacks: t.Sequence[Stack],
     declared: t.Iterable[t.Mapping[str, t.Any]] = (),
     discover: bool = True,
     remote: bool = False,
+    engine: t.Optional[Engine] = None,
     timeout_seconds: float = 10.0,
     deadline_seconds: float = 30.0,
     warning_ms: t.Optional[float] = 1000.0,
@@ -842,18 +887,109 @@ def collect_http(
     """Return the envelope ``http``: what users *declared* and, with *discover*, what *stacks* offer.
 
     With *remote* the containers run on another machine, so their ports are not looked for on this one. A declared
-    endpoint that cannot be read is an entry in ``errors``; the others are probed.
+    endpoint may name a ``container`` to be seen from; one outside Compose is asked of *engine*. One that cannot be read is
+    an entry in ``errors``; the others are probed.
     """
     defaults = {"timeout_seconds": timeout_seconds, "warning_ms": warning_ms, "critical_ms": critical_ms}
-    errors: list[CheckError] = []
-    endpoints: list[Endpoint] = []
-    for options in declared:
-        try:
-            endpoints.append(Endpoint.from_options(options, **defaults))
-        except (ValueError, TypeError, AttributeError) as error:
-            errors.append(CheckError("stackops_endpoints", str(error), "Correct this endpoint in the inventory.", "invalid"))
+    stated = list(_declared_endpoints(declared, stacks, engine, remote, defaults))
+    errors = [one for one in stated if isinstance(one, CheckError)]
+    untried = [one for one in stated if isinstance(one, dict)]
+    endpoints = [one for one in stated if isinstance(one, Endpoint)]
     if discover and not remote:
-        stated = {display_url(endpoint.url).rstrip("/") for endpoint in endpoints}
-        endpoints.extend(endpoint for endpoint in discover_endpoints(stacks, **defaults) if display_url(endpoint.url).rstrip("/") not in stated)
+        urls = {display_url(endpoint.url).rstrip("/") for endpoint in endpoints if endpoint.netns_pid is None}
+        endpoints.extend(endpoint for endpoint in discover_endpoints(stacks, **defaults) if display_url(endpoint.url).rstrip("/") not in urls)
     rows, failed = probe_all(endpoints, deadline_seconds)
-    return http_envelope(rows, [*errors, *failed], Thresholds(warning_ms, critical_ms))
+    failed.extend(CheckError(row["url"], row["message"], "Correct the container's name, or start it.") for row in untried)
+    return http_envelope([*untried, *rows], [*errors, *failed], Thresholds(warning_ms, critical_ms))
+
+
+# -- the module --------------------------------------------------------------------------------------------------------
+
+
+def endpoint_arguments() -> dict[str, dict[str, t.Any]]:
+    """Return the argument spec of one endpoint as users declare it."""
+    return {
+        "url": {"type": "str", "required": True},
+        "name": {"type": "str"},
+        "project": {"type": "str"},
+        "service": {"type": "str"},
+        "container": {"type": "str"},
+        "method": {"type": "str", "default": "GET", "choices": sorted(_METHODS)},
+        "headers": {"type": "dict", "no_log": True},
+        "body": {"type": "str", "no_log": True},
+        "json": {"type": "raw", "no_log": True},
+        "expected_status": {"type": "list", "elements": "int"},
+        "expected_json": {"type": "list", "elements": "str"},
+        "expected_text": {"type": "str"},
+        "follow_redirects": {"type": "bool", "default": True},
+        "max_redirects": {"type": "int", "default": 5},
+        "timeout_seconds": {"type": "float"},
+        "validate_certs": {"type": "bool", "default": True},
+        "ca_path": {"type": "path"},
+        "retries": {"type": "int", "default": 0},
+        "retry_delay_seconds": {"type": "float", "default": 1},
+        "warning_ms": {"type": "float"},
+        "critical_ms": {"type": "float"},
+        "certificate_warning_days": {"type": "float", "default": 21},
+        "certificate_critical_days": {"type": "float", "default": 7},
+    }
+
+
+def hide_secrets(params: dict[str, t.Any]) -> set[str]:
+    """Mask what may be secret in the endpoints of a module's *params*, in place, and return those secrets.
+
+    Short values are left out: masking every ``1`` in a result because a header said so would spoil its numbers.
+    """
+    secrets: set[str] = set()
+    for endpoint in params.get("endpoints") or []:
+        url = str(endpoint.get("url") or "")
+        try:
+            password = urllib.parse.urlsplit(url).password
+        except ValueError:
+            password = None
+        secrets.update(one for one in (password, urllib.parse.unquote(password or "")) if one)
+        secrets.update(str(value) for key, value in (endpoint.get("headers") or {}).items() if _SENSITIVE.search(str(key)))
+        endpoint["url"] = display_url(url)
+        endpoint["headers"] = dict.fromkeys(endpoint["headers"], "***") if endpoint.get("headers") else endpoint.get("headers")
+        for option in ("body", "json"):
+            if endpoint.get(option) is not None:
+                endpoint[option] = "***"
+    return {secret for secret in secrets if len(secret) > 5}
+
+
+def check_endpoints(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return the envelope of the module ``http_probe`` for its parameters.
+
+    The engine is asked only where it is needed: to discover endpoints, and to find containers.
+
+    :raises ValueError: an endpoint's options are wrong; the text says which.
+    """
+    declared = [{key: value for key, value in one.items() if value is not None} for one in params.get("endpoints") or []]
+    for options in declared:
+        Endpoint.from_options({key: value for key, value in options.items() if key != "container"})
+    discover_them = not declared if params.get("discover") is None else bool(params["discover"])
+    stacks: t.Sequence[Stack] = ()
+    engine: t.Optional[Engine] = None
+    trouble: list[CheckError] = []
+    if discover_them or any("container" in options for options in declared):
+        try:
+            engine = Engine.connect(EngineOptions.from_params(params))
+            stacks = discover(engine, Selection.from_params(params))
+        except CheckError as error:
+            trouble.append(error)
+    facts = collect_http(
+        stacks,
+        declared,
+        discover_them,
+        engine is not None and engine.remote,
+        engine,
+        float(params["request_timeout"]),
+        float(params["deadline"]),
+        params["warning_ms"],
+        params["critical_ms"],
+    )
+    if trouble:
+        facts["errors"] = [*(error.as_dict() for error in trouble), *facts["errors"]]
+        facts["status"] = worst([facts["status"], "unknown"])
+        facts["summary"] = facts["summary"] if facts["endpoints"] else f"endpoints could not be looked for: {trouble[0].reason}"
+    return facts

@@ -680,3 +680,45 @@ def test_the_summary_names_the_worst(port):
     facts = probing.collect_http([], [{"url": f"http://127.0.0.1:{port}/json"}, {"url": f"http://127.0.0.1:{port}/status/503", "name": "broken"}])
     assert facts["status"] == "critical"
     assert facts["summary"] == "1 of 2 endpoints not as expected: broken: HTTP 503"
+
+
+# -- the module --------------------------------------------------------------------------------------------------------
+
+
+def test_secrets_leave_the_parameters():
+    params = {
+        "endpoints": [
+            {"url": "http://u:pl4nted%21@x/?api_key=pl4nted", "headers": {"Authorization": "Bearer pl4nted", "X": "1"}, "json": {"a": "pl4nted"}, "body": None},
+            {"url": "http://x/", "headers": None},
+        ]
+    }
+    secrets = probing.hide_secrets(params)
+    assert "pl4nted" not in json.dumps(params)
+    assert secrets == {"pl4nted%21", "pl4nted!", "Bearer pl4nted"}
+
+
+MODULE = {"request_timeout": 2, "deadline": 5, "warning_ms": 1000.0, "critical_ms": 3000.0}
+
+
+def test_declared_endpoints_need_no_engine(port):
+    options = {name: None for name in probing.endpoint_arguments()}
+    facts = probing.check_endpoints({**MODULE, "docker_host": "unix:///nonexistent", "endpoints": [{**options, "url": f"http://127.0.0.1:{port}/json"}]})
+    assert (facts["status"], facts["errors"]) == ("ok", [])
+
+
+@pytest.mark.parametrize("endpoints", [[], [{"url": "http://x/", "container": "web"}]])
+def test_without_an_engine_it_is_unknown_with_a_hint(endpoints):
+    facts = probing.check_endpoints({**MODULE, "docker_host": "unix:///nonexistent", "endpoints": endpoints})
+    assert facts["status"] == "unknown"
+    assert facts["errors"][0]["hint"]
+    assert all(row["status"] == "unknown" for row in facts["endpoints"])
+
+
+def test_wrong_options_of_the_module_are_raised():
+    with pytest.raises(ValueError, match="url must be"):
+        probing.check_endpoints({**MODULE, "endpoints": [{"url": "nope"}]})
+
+
+def test_an_endpoint_seen_from_a_container_that_does_not_run():
+    facts = probing.collect_http([Stack("shop", containers=[container("web", running=False)])], [{"url": "http://api/", "container": "web"}], discover=False)
+    assert [(row["via"], row["failure"], row["status"]) for row in facts["endpoints"]] == [("container-network", "not-running", "critical")]
