@@ -112,7 +112,9 @@ class ContainerRef:
     @property
     def state_error(self) -> str:
         """The engine's own words for why it could not be started, or nothing."""
-        return str(self._state.get("Error") or "").strip()
+        text = str(self._state.get("Error") or "").strip()
+        # Podman writes this about every container that was started.
+        return "" if text.endswith("container is running") else text
 
     @property
     def restart_count(self) -> int:

@@ -399,10 +399,11 @@ def _connection_error(source: str, error: BaseException) -> CheckError:
         )
     if isinstance(error, socket.timeout):
         return CheckError(source, "no answer in time", "Look at the engine: sudo systemctl status docker", "timeout")
+    start = f"start the engine: sudo systemctl start {'podman.socket' if 'podman' in source else 'docker'}"
     if isinstance(error, FileNotFoundError):
-        return CheckError(source, "no such socket", "Correct docker_host, or start the engine: sudo systemctl start docker", "not-running")
+        return CheckError(source, "no such socket", f"Correct docker_host, or {start}", "not-running")
     reason = getattr(error, "strerror", None) or str(error)
-    return CheckError(source, str(reason), "Start the engine: sudo systemctl start docker", "not-running")
+    return CheckError(source, str(reason), f"S{start[1:]}", "not-running")
 
 
 def _import_sdk() -> t.Any:
