@@ -236,9 +236,14 @@ class Engine:
             body = response.raw.read(_EVENTS_BYTES, decode_content=True)
         return [json.loads(line) for line in body.splitlines() if line.startswith(b"{") and line.endswith(b"}")]
 
-    def logs_tail(self, container_id: str, lines: int, since: t.Optional[float] = None) -> bytes:
-        """Return the last *lines* of both streams of a container's log, at most 256 KiB of them (the newest)."""
+    def logs_tail(self, container_id: str, lines: int, since: t.Optional[float] = None, timestamps: bool = False) -> bytes:
+        """Return the last *lines* of both streams of a container's log, at most 256 KiB of them (the newest).
+
+        With *timestamps*, every line begins with the time at which the engine took it, and a space.
+        """
         params: dict[str, t.Any] = {"stdout": 1, "stderr": 1, "tail": lines}
+        if timestamps:
+            params["timestamps"] = 1
         if since is not None:
             params["since"] = f"{since:.9f}"
         kept = bytearray()

@@ -1,0 +1,583 @@
+# Copyright (c) 2026, stackops.runbook contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Lines into numbers: records and errors per minute, errors grouped by shape.
+
+Most lines of a log say that all is well. One regular expression per log, learned from a sample of it, proves that of a
+line from its beginning and gives its minute; what it cannot prove harmless is parsed. So every level, spelling and order of
+lines counts as it would if all were parsed, at a fraction of the cost.
+"""
+
+from __future__ import annotations
+
+import collections
+import re
+import typing as t
+
+from ._log_formats import (
+    CRITICAL,
+    ERROR,
+    INFO,
+    KEPT_LINE_BYTES,
+    LEVEL_NAMES,
+    MAX_LINE_BYTES,
+    TRACEBACK,
+    WARNING,
+    Clock,
+    Layout,
+    Record,
+    learn,
+    learn_whole,
+    parse,
+    unwrap,
+)
+from ._log_requests import RequestTally
+
+MAX_GROUPS = 1000
+MAX_DETAIL_LINES = 200
+MAX_LAYOUTS = 4
+OTHER_SHAPE = "(other messages)"
+
+_BYTE_DIGITS = bytes.maketrans(b"123456789", b"000000000")
+_HIDDEN = re.compile(rb'HTTP/|status(?:_code)?\\?"')
+_DIGITS = {ord(digit): "0" for digit in "123456789"}
+_MASK = re.compile(
+    r"""'[^'\n]{1,200}'|"[^"\n]{1,200}"|[\w.+-]{1,64}@[\w-]{1,64}\.[\w.]{1,64}"""
+    r"""|\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F-]{22,27}\b|\b0x[0-9a-fA-F]+|\b(?=[a-fA-F]{0,40}\d)[0-9a-fA-F]{12,}\b|\d+(?:\.\d+)*"""
+)
+_FRAME = re.compile(r'^\s{0,8}File "([^"]{1,300})", line \d+, in (\S{1,100})', re.MULTILINE)
+_LIBRARY = ("site-packages/", "dist-packages/", "/lib/python3", "<frozen ")
+
+
+def shape_of(message: str) -> str:
+    """Return *message* with its numbers, identifiers and quoted values masked."""
+    return _MASK.sub(_masked, message[:1000].translate(_DIGITS))[:300]
+
+
+def _masked(match: t.Match[str]) -> str:
+    quote = match[0][0]
+    return quote + "#" + quote if quote in "'\"" else "#"
+
+
+class Group:
+    """Messages of one shape."""
+
+    __slots__ = ("count", "detail", "first", "last", "level", "logger", "sample", "shape")
+
+    def __init__(self, shape: str, level: int, record: Record, moment: float) -> None:
+        self.shape, self.level, self.logger = shape, level, record.logger
+        self.count, self.first, self.last = 0, moment, moment
+        self.sample, self.detail = record.message, record.detail
+
+    def seen(self, moment: float) -> None:
+        """Count one."""
+        self.count += 1
+        if moment < self.first:
+            self.first = moment
+        elif moment > self.last:
+            self.last = moment
+
+
+class Period:
+    """What was counted between two moments."""
+
+    def __init__(self, start: float, end: float) -> None:
+        self.start, self.end = start, end
+        self.lines = self.errors = self.warnings = self.unparsed = self.unlevelled = self.dropped_groups = 0
+        self.minutes: dict[int, list[int]] = {}
+        self.groups: dict[tuple[int, str], Group] = {}
+
+    def covers(self, minute: int) -> t.Optional[bool]:
+        """Tell whether all of a minute lies inside; ``None`` where one end of the period cuts it."""
+        begin = minute * 60
+        if self.start <= begin and begin + 60 <= self.end:
+            return True
+        return False if begin >= self.end or begin + 60 <= self.start else None
+
+
+class Tally:
+    """Counts records into the window ``[start, end)`` and the baseline before it, which may be empty."""
+
+    def __init__(self, start: float, end: float, baseline_start: t.Optional[float] = None, requests: t.Optional[RequestTally] = None) -> None:
+        self.window = Period(start, end)
+        self.baseline = Period(start if baseline_start is None else baseline_start, start)
+        self.requests = requests
+        self.last_time: t.Optional[float] = None
+        self.untimed = 0
+        self._shapes: dict[str, str] = {}
+
+    def period(self, moment: float) -> t.Optional[Period]:
+        """Return the period that *moment* is in."""
+        if self.window.start <= moment < self.window.end:
+            return self.window
+        return self.baseline if self.baseline.start <= moment < self.baseline.end else None
+
+    def add(self, record: Record, moment: float) -> None:
+        """Count one record."""
+        if self.last_time is None or moment > self.last_time:
+            self.last_time = moment
+        period = self.period(moment)
+        if period is None:
+            return
+        level = record.severity
+        period.lines += 1
+        counts = period.minutes.setdefault(int(moment // 60), [0, 0])
+        counts[0] += 1
+        if level >= ERROR:
+            period.errors += 1
+            counts[1] += 1
+        elif level == WARNING:
+            period.warnings += 1
+        if level >= WARNING:
+            self._group(period, record, level, moment)
+        elif record.level is None and record.status is None:
+            period.unlevelled += 1
+        if record.status is not None and self.requests is not None and period is self.window:
+            self.requests.add(record.method, record.path, record.status, record.duration_ms)
+
+    def add_harmless(self, minute: int, count: int) -> None:
+        """Count records below warning of one whole minute (since the epoch)."""
+        if self.last_time is None or minute * 60 > self.last_time:
+            self.last_time = float(minute * 60)
+        period = self.period(minute * 60)
+        if period is not None:
+            period.lines += count
+            period.minutes.setdefault(minute, [0, 0])[0] += count
+
+    def cuts(self, minute: int) -> bool:
+        """Tell whether an end of a period cuts this minute, so that its records have to be looked at one by one."""
+        return self.window.covers(minute) is None or (self.baseline.end > self.baseline.start and self.baseline.covers(minute) is None)
+
+    def add_known(self, level: int, shape: str, moment: float) -> bool:
+        """Count one more record of a shape that was seen before; ``False``, and nothing counted, where it was not."""
+        period = self.period(moment)
+        if period is not None:
+            group = period.groups.get((level, shape))
+            if group is None:
+                return False
+            period.lines += 1
+            counts = period.minutes.setdefault(int(moment // 60), [0, 0])
+            counts[0] += 1
+            if level >= ERROR:
+                period.errors += 1
+                counts[1] += 1
+            else:
+                period.warnings += 1
+            group.seen(moment)
+        if self.last_time is None or moment > self.last_time:
+            self.last_time = moment
+        return True
+
+    def shape(self, text: str) -> str:
+        """Return the shape of *text*; those seen before are remembered."""
+        plain = text[:1000].translate(_DIGITS)
+        shape = self._shapes.get(plain)
+        if shape is None:
+            shape = shape_of(text)
+            if len(self._shapes) < 20 * MAX_GROUPS:
+                self._shapes[plain] = shape
+        return shape
+
+    def _group(self, period: Period, record: Record, level: int, moment: float) -> None:
+        key = (level, self.shape(_fingerprint(record) if record.detail else record.message))
+        group = period.groups.get(key)
+        if group is None:
+            if len(period.groups) >= MAX_GROUPS:
+                period.dropped_groups += 1
+                key = (level, OTHER_SHAPE)
+            group = period.groups.setdefault(key, Group(key[1], level, record, moment))
+        group.seen(moment)
+
+
+def _fingerprint(record: Record) -> str:
+    """Return what tells one exception from another: its last line and the last frame of the application's own code."""
+    detail = record.detail[-MAX_LINE_BYTES // 16 :]
+    last = next((line.strip() for line in reversed(detail.split("\n")) if line.strip() and not line.startswith((" ", "\t", "[SQL", "(Background"))), "")
+    frames = [frame for frame in _FRAME.findall(detail) if not any(part in frame[0] for part in _LIBRARY)]
+    where = f" in {frames[-1][0].rsplit('/', 1)[-1]}:{frames[-1][1]}" if frames else ""
+    return f"{record.message.split(chr(10), 1)[0][:300]} [{last[:300]}{where}]"
+
+
+class Assembler:
+    """Puts lines together to records: pieces of split lines, tracebacks and other lines that go on.
+
+    *clock* reads the times of plain lines. What Docker wrapped has a time of the wrapper, which stands in for a time
+    without zone as well.
+    """
+
+    def __init__(self, clock: Clock, tally: Tally, fallback_time: t.Optional[float] = None) -> None:
+        self.clock = clock
+        self.inner_clock = Clock(None)
+        self.tally = tally
+        self.time = fallback_time
+        self.open = False
+        self.current: t.Optional[Record] = None
+        self._moment = 0.0
+        self._level = INFO
+        self._detail: list[str] = []
+        self._pieces: dict[str, tuple[str, list[bytes], int]] = {}
+
+    @property
+    def pending(self) -> bool:
+        """Whether pieces of a split line wait for their end."""
+        return bool(self._pieces)
+
+    def feed(self, line: bytes) -> None:
+        """Take the next line."""
+        wrapped = unwrap(line) if line[:8] == b'{"log":"' else None
+        if wrapped is None:
+            line = line.strip(b"\0\r")
+            self.take(line, parse(line, self.clock), None)
+            return
+        payload, when, stream = wrapped
+        if stream in self._pieces:
+            when, pieces, size = self._pieces[stream]
+            if size < MAX_LINE_BYTES:
+                pieces.append(payload)
+            self._pieces[stream] = (when, pieces, size + len(line) + 1)
+        elif not payload.endswith(b"\n"):
+            self._pieces[stream] = (when, [payload], len(line) + 1)
+        if not payload.endswith(b"\n"):
+            return
+        if stream in self._pieces:
+            payload = b"".join(self._pieces.pop(stream)[1])
+        self.take(payload, parse(payload, self.inner_clock), self.clock.read(when))
+
+    def read(self, line: bytes) -> tuple[bytes, t.Optional[Record], t.Optional[float], bool]:
+        """Return the payload of *line*, its record, its wrapper's time and whether it stands alone, without taking it."""
+        wrapped = unwrap(line) if line[:8] == b'{"log":"' else None
+        if wrapped is None:
+            line = line.strip(b"\0\r")
+            return line, parse(line, self.clock), None, True
+        payload = wrapped[0]
+        return payload, parse(payload, self.inner_clock), self.clock.read(wrapped[1]), payload.endswith(b"\n") and wrapped[2] not in self._pieces
+
+    def take(self, payload: bytes, record: t.Optional[Record], when: t.Optional[float]) -> None:
+        """Take one whole line with the record that it begins, if it begins one."""
+        if record is None:
+            self._continue(payload, when)
+            return
+        self.flush()
+        moment = record.time if record.time is not None else when
+        if moment is None:
+            self.tally.untimed += 1
+            moment = self.time
+        self._begin(record, moment)
+
+    def _begin(self, record: Record, moment: t.Optional[float]) -> None:
+        self.open, self._level = not record.closed, record.severity
+        if moment is None:
+            moment = 0.0
+        self.time = moment
+        if self.open and self._level >= WARNING:
+            self.current, self._moment, self._detail = record, moment, []
+        else:
+            self.tally.add(record, moment)
+
+    def _continue(self, payload: bytes, when: t.Optional[float]) -> None:
+        text = payload.strip()
+        starts = text.startswith(TRACEBACK)
+        if starts and (not self.open or self._level < ERROR):
+            self.flush()
+            moment = when if when is not None else self.time
+            self._begin(Record(None, ERROR, TRACEBACK.decode(), None), moment)
+            self._detail = [TRACEBACK.decode()]
+        elif self.open:
+            if self.current is not None and len(self._detail) < MAX_DETAIL_LINES:
+                self._detail.append(payload[:KEPT_LINE_BYTES].decode("utf-8", "replace").rstrip("\r\n"))
+        elif text:
+            period = self.tally.period(when if when is not None else self.time or 0.0)
+            if period is not None:
+                period.unparsed += 1
+
+    def after_harmless(self, is_open: bool) -> None:
+        """Know that the line before was a record below warning, which others may continue."""
+        self.flush()
+        self.open, self._level = is_open, INFO
+
+    def flush(self) -> None:
+        """Count the record that was still open."""
+        if self.current is None:
+            return
+        record, self.current = self.current, None
+        detail = "\n".join(self._detail)
+        if record.message == TRACEBACK.decode():
+            record = record._replace(message=next((line for line in reversed(self._detail) if line[:1].strip()), record.message))
+        self.tally.add(record._replace(detail=detail) if TRACEBACK.decode() in detail else record, self._moment)
+
+    def drop_pieces(self) -> int:
+        """Forget pieces that wait for their end; return how many bytes of the log they were."""
+        size = sum(size for dummy, dummy2, size in self._pieces.values())
+        self._pieces.clear()
+        return size
+
+    def finish(self) -> None:
+        """Count what is left; pieces without an end are a line cut off by a crash."""
+        for when, pieces, dummy in list(self._pieces.values()):
+            payload = b"".join(pieces)
+            self.take(payload, parse(payload, self.inner_clock), self.clock.read(when))
+        self._pieces.clear()
+        self.flush()
+
+
+class Scanner:
+    """Takes blocks of whole lines, fast where :meth:`learn` found how this log's lines begin."""
+
+    def __init__(self, assembler: Assembler) -> None:
+        self.assembler = assembler
+        self.tally = assembler.tally
+        self.formats: collections.Counter[str] = collections.Counter()
+        self.wrapped = False
+        self.slow_blocks = 0
+        self._pattern: t.Optional[t.Pattern[bytes]] = None
+        self._layouts: list[Layout] = []
+        self._zone = ""
+        self._minutes: dict[bytes, t.Optional[int]] = {}
+        self._request: t.Optional[t.Pattern[bytes]] = None
+        self._whole: list[t.Pattern[bytes]] = []
+        self._unlearned = 0
+        self.timed: t.Optional[float] = None
+        self._shapes: dict[tuple[bytes, bytes], tuple[int, str]] = {}
+
+    def learn(self, lines: t.Iterable[bytes]) -> None:
+        """Learn from sample *lines* how harmless lines begin."""
+        found: collections.Counter[Layout] = collections.Counter()
+        for line in lines:
+            payload, record, dummy, alone = self.assembler.read(line)
+            self.wrapped = self.wrapped or payload is not line and line[:8] == b'{"log":"'
+            if self.timed is None:
+                self.timed = self.time_of(line)
+            if record is None:
+                continue
+            self.formats[_format_name(record, payload)] += 1
+            layout = learn(line, self.assembler.inner_clock if line[:8] == b'{"log":"' else self.assembler.clock) if alone else None
+            if layout is not None:
+                found[layout] += 1
+        if not found:
+            return
+        best = found.most_common(1)[0][0]
+        # One zone and one way lines go on: the minute's text then means one minute.
+        same = [layout for layout, dummy in found.most_common() if (layout.zone, layout.closed) == (best.zone, best.closed)]
+        self._layouts, self._zone = same[: 4 * MAX_LAYOUTS], best.zone
+        self._pattern = _pattern(self._layouts)
+        asked = {layout.request: layout for layout in self._layouts if layout.request}
+        if len(asked) == 1 and all(layout.request for layout in self._layouts[:1]):
+            self._request = re.compile(next(iter(asked)))
+
+    @property
+    def fast(self) -> bool:
+        """Whether harmless lines can be told without parsing them."""
+        return self._pattern is not None
+
+    def time_of(self, line: bytes) -> t.Optional[float]:
+        """Return the time that *line* itself has."""
+        if not line:
+            return None
+        dummy, record, when, dummy2 = self.assembler.read(line)
+        return record.time if record is not None and record.time is not None else when
+
+    def line(self, line: bytes) -> None:
+        """Take one line."""
+        self.assembler.feed(line)
+
+    def block(self, data: bytes, start: int, end: int) -> None:
+        """Take the lines in ``data[start:end]``; it begins with the newline before the first and ends before that of the last."""
+        if self._pattern is None or self.assembler.pending or not self._fast(data, start, end):
+            self.slow_blocks += 1
+            for line in data[start + 1 : end].split(b"\n"):
+                self.assembler.feed(line)
+
+    def _fast(self, data: bytes, start: int, end: int) -> bool:
+        if self._pattern is None:
+            return False
+        items = self._pattern.findall(data, start, end)
+        counts = collections.Counter(items)
+        harmless: dict[bytes, int] = {}
+        for key in counts:
+            if len(key) in (10, 16, 17):
+                minute = self._minute(key)
+                if minute is None or self.tally.cuts(minute):
+                    return False
+                harmless[key] = minute
+        suspects = [line for line in items if line not in harmless]
+        known: list[tuple[int, str, float]] = []
+        read = [self.assembler.read(line) for line in suspects if not self._knows(line, known)]
+        if not all(alone and (record is None or record.time is not None or when is not None) for dummy, record, when, alone in read):
+            return False
+        tail = data.rfind(b"\n", start, end) + 1
+        last = self.assembler.read(data[tail:end])
+        if not last[3]:
+            return False
+        ordered = any(record is None for dummy, record, dummy2, dummy3 in read)
+        if ordered and (known or not self._continues_well(data, start, end, items, harmless, read)):
+            return False
+        requests = self._requests(data, start, end, harmless, [*(moment for dummy, dummy2, moment in known), *_moments(read)])
+        if requests is None:
+            return False
+        self._count(items, counts, harmless, read, ordered)
+        for level, shape, moment in known:
+            self.tally.add_known(level, shape, moment)
+        record = last[1]
+        if record is not None and items[-1] in harmless:
+            self.assembler.after_harmless(not record.closed)
+            self.assembler.time = record.time if record.time is not None else last[2]
+        if self.tally.requests is not None and requests:
+            groups = self._layouts[0].request_groups
+            scale = next((float(name.partition("*")[2]) for name in groups if "*" in name), 1.0)
+            self.tally.requests.add_many(requests, {name.partition("*")[0]: number for number, name in enumerate(groups)}, scale)
+        return True
+
+    def _knows(self, line: bytes, known: list[tuple[int, str, float]]) -> bool:
+        """Tell whether *line* is a whole JSON record of a shape seen before, and then put it on the list *known*."""
+        match = None
+        for pattern in self._whole:
+            match = pattern.fullmatch(line)
+            if match is not None:
+                break
+        if match is None:
+            if self._layouts[0].closed and not self.wrapped and self._unlearned < 50 and line[:1] == b"{":
+                self._learn_whole(line)
+            return False
+        when, level, message = match.group("time", "level", "message")
+        zone = len(self._zone)
+        minute = self._minute(when[:16]) if when[16:17] == b":" and when[len(when) - zone :].decode("latin-1") == self._zone else None
+        if minute is None:
+            return False
+        key = (level, message.translate(_BYTE_DIGITS))
+        found = self._shapes.get(key)
+        seconds = when[17 : len(when) - zone].replace(b",", b".")
+        try:
+            moment = minute * 60 + float(seconds)
+        except ValueError:
+            return False
+        if found is None:
+            record = parse(line, self.assembler.clock)
+            if record is None or record.severity < WARNING or record.detail:
+                return False
+            found = (record.severity, self.tally.shape(record.message))
+            if len(self._shapes) < 20 * MAX_GROUPS:
+                self._shapes[key] = found
+        period = self.tally.period(moment)
+        if period is not None and found not in period.groups:
+            return False
+        known.append((*found, moment))
+        return True
+
+    def _learn_whole(self, line: bytes) -> None:
+        self._unlearned += 1
+        pattern = learn_whole(line, self.assembler.clock)
+        if pattern is not None and len(self._whole) < 2 * MAX_LAYOUTS:
+            self._whole.append(re.compile(pattern))
+
+    def _count(self, items: list[bytes], counts: t.Mapping[bytes, int], harmless: t.Mapping[bytes, int], read: list[t.Any], ordered: bool) -> None:
+        requests, self.tally.requests = self.tally.requests, None if self._request else self.tally.requests
+        assembler = self.assembler
+        if ordered:
+            suspects, is_open = iter(read), not self._layouts[0].closed
+            for line in items:
+                if line in harmless:
+                    assembler.after_harmless(is_open)
+                else:
+                    payload, record, when, dummy = next(suspects)
+                    assembler.take(payload, record, when)
+        else:
+            for payload, record, when, dummy in read:
+                assembler.take(payload, record, when)
+        self.tally.requests = requests
+        for key, minute in harmless.items():
+            self.tally.add_harmless(minute, counts[key])
+
+    def _continues_well(
+        self, data: bytes, start: int, end: int, items: list[bytes], harmless: t.Mapping[bytes, int], read: list[t.Any]
+    ) -> bool:
+        """Tell whether lines that go on can be given to records without knowing more of the harmless ones."""
+        closed = self._layouts[0].closed
+        suspects, before = iter(read), not self.assembler.open or self.assembler.current is None
+        for line in items:
+            if line in harmless:
+                before = True
+                continue
+            payload, record, dummy, dummy2 = next(suspects)
+            if record is not None:
+                before = record.closed or record.severity < WARNING
+            elif before and (closed or payload.lstrip().startswith(TRACEBACK)):
+                return False
+        if items[-1] not in harmless and before:
+            return False
+        # A piece of a split line looks like a line that goes on: only whole ones may be around.
+        return not self.wrapped or re.compile(rb'(?<!\\n)","stream":"').search(data, start, end) is None
+
+    def _minute(self, key: bytes) -> t.Optional[int]:
+        minute = self._minutes.get(key, -1)
+        if minute != -1:
+            return minute
+        text = key.decode("latin-1")
+        moment = self.assembler.clock.read(text if text.isdigit() else text + ":00" + self._zone) if text[:1].isdigit() else None
+        minute = None if moment is None or moment % 60 and not text.isdigit() else int(moment // 60)
+        if len(self._minutes) > 50000:
+            self._minutes.clear()
+        self._minutes[key] = minute
+        return minute
+
+    def _requests(
+        self, data: bytes, start: int, end: int, harmless: t.Mapping[bytes, int], moments: t.Iterable[t.Optional[float]]
+    ) -> t.Optional[list[tuple[bytes, ...]]]:
+        """Return the requests of the block's lines; ``None`` where some may be hidden from the pattern."""
+        if self.tally.requests is None:
+            return []
+        window = self.tally.window
+        inside = {bool(window.covers(minute)) for minute in set(harmless.values())}
+        inside |= {moment is not None and self.tally.period(moment) is window for moment in moments}
+        if True not in inside:
+            return []
+        if self._request is None:
+            return None if _HIDDEN.search(data, start, end) else []
+        if False in inside:
+            return None
+        layout = self._layouts[0]
+        found = self._request.findall(data, start, end)
+        expected = data.count(layout.request_mark or b"\n", start, end)
+        if len(found) != expected:
+            return None
+        if len(layout.request_groups) == 1:
+            found = [(value,) for value in found]
+        status = next(number for number, name in enumerate(layout.request_groups) if name == "status")
+        return found if all(len(values[status]) == 3 and values[status].isdigit() for values in found) else None
+
+
+def _moments(read: t.Iterable[tuple[bytes, t.Optional[Record], t.Optional[float], bool]]) -> t.Iterator[t.Optional[float]]:
+    for dummy, record, when, dummy2 in read:
+        if record is not None:
+            yield record.time if record.time is not None else when
+
+
+def _pattern(layouts: t.Iterable[Layout]) -> t.Pattern[bytes]:
+    """Return what finds every line: as its minute where it is proven harmless, else whole."""
+    shapes: dict[tuple[bytes, bytes], list[bytes]] = {}
+    for layout in layouts:
+        shapes.setdefault((layout.before, layout.minute), []).append(layout.after)
+    kept = list(shapes.items())[:MAX_LAYOUTS]
+    headed = [rb"%s(?=%s(?:%s))" % (before, minute, b"|".join(after)) for (before, minute), after in kept if before]
+    bare = [rb"%s(?=%s)" % (minute, b"|".join(after)) for (before, minute), after in kept if not before]
+    minutes = sorted({minute for (before, minute), dummy in kept if before})
+    # A minute at the very beginning of a line is good only with what has to follow it.
+    choices = [*bare, *([rb"(?<!\n)(?:%s)" % b"|".join(minutes)] if minutes else []), rb"[^\n]*"]
+    return re.compile(rb"\n" + (rb"(?:%s)?" % b"|".join(headed) if headed else b"") + b"(" + b"|".join(choices) + b")")
+
+
+def _format_name(record: Record, payload: bytes) -> str:
+    if record.kind == "access":
+        return "access-clf"
+    if record.kind != "text":
+        return record.kind
+    if record.method is not None and record.time is None:
+        return "uvicorn"
+    return "nginx-error" if re.match(rb"\d{4}/\d\d/\d\d [\d:]{8} \[\w+\] \d+#\d+: ", payload) else "text"
+
+
+def level_name(level: int) -> str:
+    """Return the name of a level as the facts schema has it."""
+    return LEVEL_NAMES[min(level, CRITICAL)]
