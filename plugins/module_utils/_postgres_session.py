@@ -308,6 +308,9 @@ def _login_failure(target: Target, limits: Limits, error: Exception) -> Database
 
     psycopg2 has a text only, in the language of the server, the host or both: a login by hand tells the SQLSTATE.
     """
+    if "timeout expired" in str(error):
+        # Seen already, and waiting for it again would tell nothing new.
+        return failure_from_text(target, str(error))
     attempt = login_attempt(target, limits)
     if attempt.accepted or attempt.failure in ("not-tried", "protocol-error"):
         return failure_from_text(target, str(error))
