@@ -21,8 +21,8 @@ description:
 author:
   - stackops.runbook contributors (@stackops)
 extends_documentation_fragment:
-  - stackops.runbook.attributes
   - stackops.runbook.attributes.read_only
+  - stackops.runbook.attributes
   - stackops.runbook.attributes.action_group
   - stackops.runbook.docker_connection
   - stackops.runbook.project_selection

@@ -701,7 +701,7 @@ MODULE = {"request_timeout": 2, "deadline": 5, "warning_ms": 1000.0, "critical_m
 
 
 def test_declared_endpoints_need_no_engine(port):
-    options = {name: None for name in probing.endpoint_arguments()}
+    options = dict.fromkeys(probing.endpoint_arguments())
     facts = probing.check_endpoints({**MODULE, "docker_host": "unix:///nonexistent", "endpoints": [{**options, "url": f"http://127.0.0.1:{port}/json"}]})
     assert (facts["status"], facts["errors"]) == ("ok", [])
 
