@@ -25,18 +25,17 @@ function haystack(finding) {
 const searchWords = () => filters.q.toLowerCase().split(/\s+/).filter(Boolean);
 
 function matches(finding, wanted) {
-  if (filters.host && hostName(finding) !== filters.host) return false;
-  if (filters.status && (finding.host < 0 || data.hosts[finding.host].status !== filters.status)) return false;
-  if (filters.severity && finding.severity !== filters.severity) return false;
   if (filters.category && text(finding.category) !== filters.category) return false;
   if (filters.change && finding.change !== filters.change) return false;
   return wanted.every((word) => haystack(finding).includes(word));
 }
 
-// A root cause stays in sight as long as something that it explains is looked for.
-function treeMatches(position, wanted) {
-  const finding = data.findings[position];
-  return matches(finding, wanted) || (finding.effects || []).some((effect) => treeMatches(effect, wanted));
+// Whether a finding is one of those filtered for. A root cause stays in sight as long as something that it explains is.
+function isWanted(finding, wanted) {
+  if (filters.host && hostName(finding) !== filters.host) return false;
+  if (filters.status && (finding.host < 0 || data.hosts[finding.host].status !== filters.status)) return false;
+  if (filters.severity && finding.severity !== filters.severity) return false;
+  return matches(finding, wanted) || (finding.effects || []).some((effect) => matches(data.findings[effect], wanted));
 }
 
 const effectCount = (finding) => (finding.effects || []).length;
@@ -195,7 +194,7 @@ function renderExpired() {
 function renderFindings() {
   const wanted = searchWords();
   const of = (...results) => data.roots.filter((position) => results.includes(data.findings[position].result));
-  const visible = (positions) => positions.filter((position) => treeMatches(position, wanted));
+  const visible = (positions) => positions.filter((position) => isWanted(data.findings[position], wanted));
 
   const fired = of('fire');
   const shown = visible(fired);

@@ -38,7 +38,7 @@ function visibleHosts() {
   const needsFinding = filters.severity || filters.category || filters.change;
   const found = new Set();
   if (needsFinding || wanted.length) {
-    for (const finding of data.findings) if (matches(finding, wanted)) found.add(finding.host);
+    for (const position of data.roots) if (isWanted(data.findings[position], wanted)) found.add(data.findings[position].host);
   }
   return data.hosts.filter((host) => {
     if (filters.host && host.name !== filters.host) return false;

@@ -212,7 +212,7 @@ function startPrinting() {
   window.addEventListener('beforeprint', () => {
     const within = byId('panel').open ? byId('panel') : document;
     opened = [];
-    for (let round = 0; round < 3; round += 1) {
+    for (let depth = 0; depth < 5; depth += 1) {
       const closed = [...within.querySelectorAll('details:not([open])')].slice(0, 400);
       closed.forEach((details) => {
         if (details.fill) details.fill();
