@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import time
@@ -105,36 +106,46 @@ def _start() -> None:
     if pathlib.Path("/run/systemd/system").is_dir():
         with step("Starting Docker Engine with systemd"):
             run(["systemctl", "start", "docker"], START_SECONDS)
-            wait_until(lambda: server_version() is not None, START_SECONDS, "Docker Engine's answer")
+            wait_until(_answers, START_SECONDS, "Docker Engine's answer")
+        return
+    engine_in_use, dummy = (_is_in_use(pathlib.Path(path)) for path in PID_FILES)
+    if engine_in_use:
+        with step("Waiting for the Docker Engine that is starting already"):
+            wait_until(_answers, START_SECONDS, "Docker Engine's answer")
         return
     _prefer_working_iptables()
-    for path in map(pathlib.Path, PID_FILES):
-        _remove_if_stale(path)
     CACHE.mkdir(parents=True, exist_ok=True)
     log_path = CACHE / "dockerd.log"
     with step(f"Starting Docker Engine (log: {log_path})"), open(log_path, "ab") as log:
         process = subprocess.Popen(["dockerd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         deadline = time.monotonic() + START_SECONDS
-        while server_version() is None:
+        while not _answers():
             if process.poll() is not None or time.monotonic() > deadline:
                 tail = log_path.read_text("utf-8", "replace").splitlines()[-5:]
                 raise Unavailable("Docker Engine does not start on this machine:\n  " + "\n  ".join(tail))
             time.sleep(0.3)
 
 
-def _remove_if_stale(pid_file: pathlib.Path) -> None:
-    """Remove *pid_file* unless the process it names is an engine: after a crash the number may belong to anything."""
+def _answers() -> bool:
+    return server_version() is not None
+
+
+def _is_in_use(pid_file: pathlib.Path) -> bool:
+    """Return whether *pid_file* names a live engine; if not, remove it: after a crash the number may belong to anything."""
     try:
         pid = pid_file.read_text("utf-8").strip()
     except OSError:
-        return
+        return False
     try:
-        name = pathlib.Path("/proc", pid, "comm").read_text("utf-8").strip()
+        # "<pid> (<name>) <state> ...": one that was killed and not waited for is state Z.
+        status = re.fullmatch(r"\d+ \((.*)\) (\w) .*", pathlib.Path("/proc", pid, "stat").read_text("utf-8"), re.DOTALL)
     except OSError:
-        name = ""
-    if name not in ("dockerd", "containerd"):
-        say(f"Removing {pid_file}, left by an engine that is gone.")
-        pid_file.unlink()
+        status = None
+    if status is not None and status[1] in ("dockerd", "containerd") and status[2] != "Z":
+        return True
+    say(f"Removing {pid_file}, left by an engine that is gone.")
+    pid_file.unlink()
+    return False
 
 
 def _prefer_working_iptables() -> None:

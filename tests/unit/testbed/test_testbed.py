@@ -73,12 +73,12 @@ def test_compiled_python_changes_no_image(sample):
 def test_pid_file_that_names_no_engine_is_removed(tmp_path, content):
     path = tmp_path / "docker.pid"
     path.write_text(content)
-    engine._remove_if_stale(path)
+    assert not engine._is_in_use(path)
     assert not path.exists()
 
 
 def test_missing_pid_file_is_no_error(tmp_path):
-    engine._remove_if_stale(tmp_path / "docker.pid")
+    assert not engine._is_in_use(tmp_path / "docker.pid")
 
 
 @pytest.mark.parametrize("name", ["", "Web1", "-x", "a b", "../x", "x" * 60])
