@@ -234,8 +234,10 @@ def connect(instance: Instance, engine: t.Optional[Engine], options: PostgresOpt
 
     :raises DatabaseError: none of the ways works; the code is a ``failure`` of the facts schema.
     """
-    if instance.container is None or engine is None:
+    if instance.container is None:
         return _connect_outside(instance.login, options.limits, database)
+    if engine is None:
+        raise DatabaseError(instance.name, "the container engine is not reachable", "", "permission-denied")
     _check_running(instance.container)
     ladder = _Ladder(instance, engine, options.limits)
     candidates = _candidates(instance, engine)

@@ -265,22 +265,15 @@ def _settings_query() -> str:
 
 
 def no_facts() -> Facts:
-    """Return the facts of a server about which nothing is known: null and empty, never 0."""
+    """Return the facts of a server about which nothing is known: null everywhere, because an empty list says "none"."""
     return {
         **dict.fromkeys(("via", "failure", "message", "version", "version_number", "database", "user", "in_recovery", "read_only")),
         "statements": not_available("no-connection"),
-        "connections": {**dict.fromkeys(("used", "maximum", "reserved", "used_percent")), "by_state": {}, "by_user": {}, "by_application": {}},
-        "activity": {"long_running": [], "idle_in_transaction": [], "blocked": []},
+        "connections": dict.fromkeys(("used", "maximum", "reserved", "used_percent", "by_state", "by_user", "by_application")),
+        "activity": dict.fromkeys(("long_running", "idle_in_transaction", "blocked")),
         "wraparound": dict.fromkeys(("max_xid_age", "max_multixact_age", "freeze_max_age", "used_percent", "database")),
-        "tables": [],
-        "indexes": {"invalid": [], "unused": [], "duplicate": []},
-        "sequences": [],
-        "cache_hit_percent": None,
-        "deadlocks": None,
-        "temp_bytes": None,
-        "replication_slots": [],
-        "settings": {},
-        "size_bytes": None,
+        "indexes": dict.fromkeys(("invalid", "unused", "duplicate")),
+        **dict.fromkeys(("tables", "sequences", "cache_hit_percent", "deadlocks", "temp_bytes", "replication_slots", "settings", "size_bytes")),
     }
 
 
@@ -450,8 +443,8 @@ def _verdicts(facts: Facts, options: PostgresOptions) -> dict[str, str]:
     health = options.health
     activity = facts["activity"]
 
-    def longest(rows: t.Iterable[Row], name: str) -> float:
-        return max((row[name] for row in rows), default=0.0)
+    def longest(rows: t.Optional[list[Row]], name: str) -> t.Optional[float]:
+        return None if rows is None else max((row[name] for row in rows), default=0.0)
 
     checked: list[tuple[str, t.Optional[float], float, float]] = [
         ("connections", facts["connections"]["used_percent"], health.connections_warning_percent, health.connections_critical_percent),
@@ -569,7 +562,7 @@ def _metrics(entries: t.Sequence[Facts], options: PostgresOptions) -> dict[str, 
             "%",
             Thresholds(health.connections_warning_percent, health.connections_critical_percent),
         )
-        metrics["sessions_blocked"] = metric(sum(len(entry["activity"]["blocked"]) for entry in reachable))
+        metrics["sessions_blocked"] = metric(sum(len(entry["activity"]["blocked"] or ()) for entry in reachable))
         metrics["wraparound_used_percent"] = metric(
             highest(entry["wraparound"]["used_percent"] for entry in reachable),
             "%",
