@@ -11,6 +11,7 @@ import subprocess
 import typing as t
 
 import pytest
+
 from tests.support.fleet_hosts import CACHE, PLAIN, RENAMED, StackHost, bring_up, fault, inventory, side_by_side, testbed
 
 

@@ -17,6 +17,7 @@ import typing as t
 
 import pytest
 import yaml
+
 from tests.support.fleet_hosts import PLAIN, RENAMED, ROOT, STACK_ON_HOST, Diagnosed, StackHost, diagnose, fault, side_by_side
 
 CATALOGUE = {entry["name"]: entry for entry in yaml.safe_load((ROOT / "tests/faults/catalogue.yml").read_text())["faults"]}

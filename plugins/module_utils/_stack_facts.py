@@ -1,0 +1,252 @@
+# Copyright (c) 2026, stackops.runbook contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Everything that can be read of a host and its stacks, collected side by side.
+
+The collectors are the ones behind the single modules. Here they share one connection to the engine, one pass of
+discovery, one deadline and their waiting: what takes two samples some time apart (processor, container statistics)
+takes the first at the beginning and the second at the end, with everything else in between.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import platform
+import socket
+import time
+import typing as t
+
+from ._compose_config import compose_version, find_compose_command
+from ._compose_health import ComposeCollector, ComposeOptions, redacted
+from ._discovery import Selection, Stack, discover
+from ._engine import Engine, EngineOptions
+from ._envelope import CheckError, envelope, rfc3339, utc_now, worst
+from ._host_resources import HostCollector, kernel_oom_kills
+from ._http_probe import collect_http
+from ._log_error_rate import LogOptions, collect_logs
+from ._migrations import collect_migrations
+from ._ports import collect_ports
+from ._postgres import Login, PostgresOptions, StatementOptions
+from ._postgres_health import collect_postgres
+from ._postgres_logins import collect_logins
+from ._process import Outcome, run_side_by_side
+from ._service_links import collect_links
+
+Facts = dict[str, t.Any]
+
+SCHEMA = 1
+
+#: Collectors by name, in the order of the report. ``logs`` and ``requests`` come from one reading of the logs.
+COLLECTORS: tuple[str, ...] = (
+    "engine",
+    "compose",
+    "http",
+    "logs",
+    "requests",
+    "postgres",
+    "database_logins",
+    "migrations",
+    "links",
+    "ports",
+    "host",
+)
+
+# Long enough for a processor's share to mean something, and no longer than the other collectors take.
+_SAMPLE_SECONDS = 0.5
+_OOM_WINDOW_SECONDS = 24 * 3600.0
+
+# These say nothing at all without the engine; the others read the host, or what the inventory declares.
+_NEED_ENGINE = frozenset({"compose", "database_logins", "migrations", "links"})
+
+
+@dataclasses.dataclass(frozen=True)
+class FactsOptions:
+    """What to collect and where to look. Without any of it: every stack on this host."""
+
+    engine: EngineOptions = EngineOptions()
+    selections: tuple[Selection, ...] = (Selection(),)
+    endpoints: tuple[t.Mapping[str, t.Any], ...] = ()
+    log_paths: tuple[str, ...] = ()
+    postgres: tuple[Login, ...] = ()
+    window_seconds: float = 3600.0
+    slow_request_ms: float = 1000.0
+    sample_seconds: float = 0.0
+    timeout_seconds: float = 60.0
+    collectors: frozenset[str] = frozenset(COLLECTORS)
+
+    @classmethod
+    def from_params(cls, params: t.Mapping[str, t.Any]) -> FactsOptions:
+        """Return the options from the parameters of ``stack_facts``."""
+        stacks = params.get("stacks") or []
+        return cls(
+            engine=EngineOptions.from_params(params),
+            selections=tuple(Selection.from_params(stack) for stack in stacks) or (Selection.from_params(params),),
+            endpoints=tuple(params.get("endpoints") or ()),
+            log_paths=tuple(params.get("log_paths") or ()),
+            postgres=tuple(Login.from_params(server) for server in params.get("postgres") or ()),
+            window_seconds=float(params["window_seconds"]),
+            slow_request_ms=float(params["slow_request_ms"]),
+            sample_seconds=float(params["sample_seconds"]),
+            timeout_seconds=float(params["timeout_seconds"]),
+            collectors=frozenset(params.get("collectors") or COLLECTORS),
+        )
+
+
+def collect_facts(options: FactsOptions) -> Facts:
+    """Return ``schema``, ``host``, ``facts`` (an envelope for each collector), ``status`` and ``summary``.
+
+    Never raises for what it finds on the host: a collector that fails or is late is an envelope with status
+    ``unknown`` and the reason in its ``errors``.
+    """
+    began = time.monotonic()
+    started_at = utc_now()
+    host = HostCollector(sample_seconds=_SAMPLE_SECONDS)
+    host.begin()
+    engine, stacks, facts = _find_stacks(options)
+    work = _work(options, engine, stacks, host)
+    left = max(1.0, options.timeout_seconds - (time.monotonic() - began))
+    outcomes = run_side_by_side({name: function for name, function in work.items() if _is_wanted(name, options)}, left)
+    for name, outcome in outcomes.items():
+        _take(facts, name, outcome)
+    if not isinstance(engine, Engine):
+        facts.update({name: _unknown(name, engine) for name in sorted(_NEED_ENGINE)})
+    kept = {name: facts[name] for name in COLLECTORS if name in facts and name in options.collectors}
+    return {
+        "schema": SCHEMA,
+        "host": _host_row(started_at, began),
+        "facts": redacted(kept, stacks),
+        "status": worst(one["status"] for one in kept.values()),
+        "summary": _summary(kept, stacks),
+    }
+
+
+def _is_wanted(name: str, options: FactsOptions) -> bool:
+    return name in options.collectors or (name == "logs" and "requests" in options.collectors)
+
+
+def _find_stacks(options: FactsOptions) -> tuple[t.Union[Engine, CheckError], list[Stack], Facts]:
+    """Return the engine or why there is none, the stacks, and the ``engine`` envelope."""
+    try:
+        engine = Engine.connect(options.engine)
+    except CheckError as error:
+        return error, [], {"engine": {**_unknown("engine", error), "reachable": False, "failure": error.code}}
+    stacks: dict[str, Stack] = {}
+    errors = []
+    for selection in options.selections:
+        try:
+            stacks.update({stack.name: stack for stack in discover(engine, selection)})
+        except CheckError as error:
+            errors.append(error)
+    return engine, list(stacks.values()), {"engine": _engine_facts(engine, errors)}
+
+
+def _work(options: FactsOptions, engine: t.Union[Engine, CheckError], stacks: list[Stack], host: HostCollector) -> dict[str, t.Callable[[], Facts]]:
+    """Return what runs side by side, by collector; ``logs`` gives the ``requests`` as well."""
+    known = engine if isinstance(engine, Engine) else None
+    remote = known is not None and known.remote
+    postgres = PostgresOptions(
+        servers=options.postgres, timeout_seconds=options.timeout_seconds, statements=StatementOptions(sample_seconds=options.sample_seconds)
+    )
+    logs = LogOptions(window_seconds=options.window_seconds, slow_request_ms=options.slow_request_ms, paths=options.log_paths)
+    work: dict[str, t.Callable[[], Facts]] = {
+        "http": functools.partial(collect_http, stacks, options.endpoints, remote=remote),
+        "logs": functools.partial(_logs_and_requests, stacks, known, logs),
+        "postgres": functools.partial(collect_postgres, stacks, known, postgres),
+        "ports": functools.partial(collect_ports, stacks, known),
+        "host": functools.partial(host.finish, stacks, known),
+    }
+    if known is not None:
+        work["engine"] = functools.partial(_compose_facts, stacks)
+        containers = {container.id for stack in stacks for container in stack.siblings}
+        kills = functools.partial(kernel_oom_kills, time.time() - _OOM_WINDOW_SECONDS, containers)
+        compose = ComposeCollector(stacks, known, ComposeOptions(kernel_oom_kills=kills))
+        compose.begin()
+        work["compose"] = compose.finish
+        work["database_logins"] = functools.partial(collect_logins, stacks, known, postgres)
+        work["migrations"] = functools.partial(collect_migrations, stacks, known)
+        work["links"] = functools.partial(collect_links, stacks, known)
+    return work
+
+
+def _logs_and_requests(stacks: t.Sequence[Stack], engine: t.Optional[Engine], options: LogOptions) -> Facts:
+    logs, requests = collect_logs(stacks, engine, options)
+    return {"logs": logs, "requests": requests}
+
+
+def _take(facts: Facts, name: str, outcome: Outcome[Facts]) -> None:
+    """Put what one piece of work gave into *facts*."""
+    if name == "engine":
+        facts["engine"].update(outcome.value or {})
+    elif name == "logs":
+        facts.update(outcome.value or {one: _unknown(one, outcome.error) for one in ("logs", "requests")})
+    else:
+        facts[name] = outcome.value or _unknown(name, outcome.error)
+
+
+def _unknown(name: str, error: t.Optional[BaseException]) -> Facts:
+    """Return the envelope of a collector that gave nothing. It has none of its facts, so that rules see them as absent."""
+    if isinstance(error, CheckError):
+        return envelope("unknown", f"{name}: {error.reason}", errors=[error])
+    reason = f"{type(error).__name__}: {error}"
+    hint = "This is a defect of the collection: please report it with this line and the report's JSON file."
+    return envelope("unknown", f"{name}: {reason}", errors=[CheckError(name, reason, hint, "defect")])
+
+
+def _compose_facts(stacks: t.Sequence[Stack]) -> Facts:
+    """Return the part of the ``engine`` facts that takes running a command: which Compose there is."""
+    command = find_compose_command(stacks[0].flavour if stacks else "compose-v2")
+    if command is None:
+        return {"compose_version": None, "compose_command": []}
+    return {"compose_version": compose_version(command), "compose_command": [os.path.basename(command.argv[0]), *command.argv[1:]]}
+
+
+def _engine_facts(engine: Engine, errors: t.Sequence[CheckError]) -> Facts:
+    info = engine.info()
+    facts = {
+        "reachable": True,
+        "failure": None,
+        "version": engine.version,
+        "api_version": engine.api_version,
+        "flavour": engine.flavour,
+        "rootless": engine.rootless,
+        "remote": engine.remote,
+        "storage_driver": info.get("Driver"),
+        "cgroup_version": info.get("CgroupVersion"),
+        "root_dir": info.get("DockerRootDir"),
+        "compose_version": None,
+        "compose_command": [],
+    }
+    status = "unknown" if errors else "ok"
+    return envelope(status, f"{engine.flavour} {engine.version}", errors=errors, **facts)
+
+
+def _host_row(started_at: t.Any, began: float) -> Facts:
+    return {
+        "hostname": socket.gethostname(),
+        "os": _os_name(),
+        "kernel": platform.release(),
+        "python_version": platform.python_version(),
+        "is_root": os.geteuid() == 0,
+        "collected_at": rfc3339(started_at),
+        "duration_ms": round((time.monotonic() - began) * 1000),
+    }
+
+
+def _os_name() -> t.Optional[str]:
+    try:
+        with open("/etc/os-release", encoding="utf-8") as file:
+            lines = dict(line.rstrip("\n").split("=", 1) for line in file if "=" in line)
+    except OSError:
+        return None
+    return lines.get("PRETTY_NAME", "").strip('"') or None
+
+
+def _summary(facts: t.Mapping[str, Facts], stacks: t.Sequence[Stack]) -> str:
+    unwell = [f"{name}: {one['summary']}" for name, one in facts.items() if one["status"] in ("warning", "critical")]
+    found = ", ".join(stack.name for stack in stacks) or "no stack"
+    return f"{found}: {'; '.join(unwell[:3]) if unwell else 'nothing wrong was seen'}"
