@@ -26,6 +26,9 @@ from ..module_utils._envelope import STATUSES
 
 SCHEMA_FILE = pathlib.Path(__file__).resolve().parents[2] / "roles" / "diagnose" / "files" / "facts_schema.yml"
 
+# What the engine says of a container that it could not start is an error too, though no application's.
+_ENGINE_KINDS = frozenset(("dependency-failed", "image-missing", "mount-failed"))
+
 _WORD = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
 
@@ -85,7 +88,7 @@ def _words(description: str) -> t.Optional[frozenset[str]]:
     """Return the words that a leaf can have, where its description lists them all."""
     if description.startswith("verdict"):
         return frozenset(STATUSES)
-    words = [word.strip() for word in re.split(r"[,;:(]", description)[0].split("|")]
+    words = [word.strip() for word in re.split(r"[,;(]|: ", description)[0].split("|")]
     return frozenset(words) if len(words) > 1 and all(_WORD.fullmatch(word) for word in words) else None
 
 
@@ -93,7 +96,7 @@ def _parse(value: t.Any, path: str) -> Node:
     if isinstance(value, str):
         kind, dummy, description = value.partition(":")
         kind = kind.strip()
-        words = KINDS if path.endswith(".kind") else _words(description.strip())
+        words = KINDS | _ENGINE_KINDS if path.endswith(".kind") else _words(description.strip())
         return Node("leaf", path, kind.endswith("?"), type=kind.rstrip("?"), words=words)
     children: dict[str, Node] = {}
     for key, below in value.items():

@@ -220,9 +220,11 @@ class Commands:
         return None
 
     def _target(self, candidate: t.Mapping[str, t.Any]) -> t.Optional[dict[str, t.Any]]:
-        wanted = (candidate.get("project"), candidate.get("target_service") or candidate.get("service"))
-        instances = (self._facts.get("postgres") or {}).get("instances") or ()
-        return next((instance for instance in instances if (instance.get("project"), instance.get("service")) == wanted), None)
+        wanted = candidate.get("target_service") or candidate.get("service")
+        instances = [one for one in (self._facts.get("postgres") or {}).get("instances") or () if one.get("project") == candidate.get("project")]
+        named = [instance for instance in instances if instance.get("service") == wanted]
+        # A service that is no database itself means the one of its project, where there is just one.
+        return named[0] if named else instances[0] if len(instances) == 1 else None
 
     def _psql(self, instance: t.Mapping[str, t.Any]) -> t.Optional[str]:
         login = ["psql", "-U", instance.get("user") or "postgres", "-d", instance.get("database") or "postgres"]
@@ -306,7 +308,8 @@ def _evidence(rule: Rule, context: dict[str, t.Any]) -> dict[str, t.Any]:
 def _candidate(host: str, rule: Rule, context: dict[str, t.Any], commands: Commands, options: Options) -> Candidate:
     evidence = _evidence(rule, context)
     values: dict[str, t.Any] = {**context, "evidence": evidence}
-    item = rule.object.render(values, options.language)
+    # The first way to name it for which every value is known.
+    item = next(iter(_steps(rule.object, values, options.language)), rule.object[-1].render(values, options.language))
     services = _services(rule, context, item)
     project = next(iter(sorted(services)), (None, None))[0]
     values.update(

@@ -102,7 +102,7 @@ class Rule:
     severity_from: t.Optional[Expression]
     scope: str
     for_each: tuple[Expression, ...]
-    object: Template
+    object: tuple[Template, ...]
     subject: t.Optional[Expression]
     requires: tuple[Expression, ...]
     when: Expression
@@ -253,7 +253,7 @@ class _Compiler:
             severity_from=self._optional("severity_from", context),
             scope=scope,
             for_each=for_each,
-            object=self._template(source.get("object", ""), "object", source.line_of("object"), roots),
+            object=self._object(roots),
             subject=self._optional("subject", context),
             requires=requires,
             when=when or Expression("`false`"),
@@ -410,6 +410,11 @@ class _Compiler:
             severity=entry.get("severity"),
             evidence=_plain(expected),
         )
+
+    def _object(self, roots: Node) -> tuple[Template, ...]:
+        value = self.source.get("object", "")
+        texts = value if isinstance(value, list) else [value]
+        return tuple(self._template(text, "object", self.source.line_of("object"), roots) for text in texts)
 
     # Expressions and texts
 
