@@ -19,6 +19,7 @@ import re
 import time
 import typing as t
 
+from ._cgroup import oom_kills
 from ._compose_config import (
     DEFAULT_TIMEOUT_SECONDS,
     ComposeConfig,
@@ -118,7 +119,7 @@ class ComposeCollector:
             "images": self._images,
             "logs": lambda: self._logs(ill),
             "events": lambda: self._events(ill, now),
-            "oom": lambda: {} if self._engine.remote else {container.id: oom_counter(container.pid) for container in self._containers if container.pid},
+            "oom": self._oom_kills,
         }
         # The kernel's log is long: it is read where it can decide something.
         if self._options.kernel_oom_kills is not None and any(container.exit_code == 137 for container in ill):
@@ -145,6 +146,11 @@ class ComposeCollector:
             image = self._engine.image(reference)
             found[reference] = str(image.get("Id")) if image else None
         return found
+
+    def _oom_kills(self) -> dict[str, t.Optional[int]]:
+        if self._engine.remote:
+            return {}
+        return {container.id: oom_kills(container.pid, container.id) for container in self._containers if container.pid}
 
     def _logs(self, containers: t.Sequence[ContainerRef]) -> dict[str, list[str]]:
         if self._options.log_tail <= 0:
@@ -491,23 +497,6 @@ def log_lines(data: bytes) -> list[str]:
     """Return the lines of a log's end as text: no terminal escapes, no control characters, each of bounded length."""
     text = data.decode("utf-8", "replace")
     return [_ESCAPES.sub("", line)[:_LINE_CHARACTERS] for line in text.split("\n") if line.strip()]
-
-
-def oom_counter(pid: t.Optional[int]) -> t.Optional[int]:
-    """Return how many processes of the control group of *pid* the kernel killed for memory, or ``None``: not readable."""
-    try:
-        with open(f"/proc/{pid}/cgroup", encoding="ascii", errors="replace") as file:
-            groups = dict(line.rstrip("\n").split(":", 2)[1:] for line in file)
-    except (OSError, ValueError):
-        return None
-    for path in (f"/sys/fs/cgroup/memory{groups.get('memory')}/memory.oom_control", f"/sys/fs/cgroup{groups.get('')}/memory.events"):
-        try:
-            with open(path, encoding="ascii") as file:
-                counters = dict(line.split(" ", 1) for line in file if " " in line)
-            return int(counters["oom_kill"])
-        except (OSError, KeyError, ValueError):
-            continue
-    return None
 
 
 def _envelope(projects: list[Facts], containers: list[Facts], errors: t.Sequence[CheckError]) -> Facts:

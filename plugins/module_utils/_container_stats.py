@@ -4,10 +4,11 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""How much processor time and memory containers use, from two samples of the engine's counters.
+"""How much processor time and memory containers use, from two samples of their counters.
 
 The engine makes such a difference by itself when asked for "stats without stream", and waits a second for it, for every
-container. Here both samples are taken in one go each, and what lies between them is used for other work.
+container. Here both samples are taken in one go each, and what lies between them is used for other work. They come from
+the control groups, or from the engine where it is on another host.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import time
 import typing as t
 
+from ._cgroup import read_sample
 from ._discovery import ContainerRef, engine_time
 from ._engine import Engine
 from ._envelope import CheckError
@@ -28,7 +30,7 @@ NOT_AVAILABLE: Raw = {"available": False, "cpu_percent": None, "memory_bytes": N
 
 
 class StatsSampler:
-    """The two samples; :meth:`begin` and :meth:`finish` ask the engine once for all containers each."""
+    """The two samples; :meth:`begin` and :meth:`finish` read those of all containers each."""
 
     def __init__(self, engine: Engine, containers: t.Iterable[ContainerRef]) -> None:
         self._engine = engine
@@ -51,11 +53,16 @@ class StatsSampler:
         return {id_: usage(self._first[id_], sample, self._containers[id_].memory_limit_bytes) for id_, sample in second.items() if id_ in self._first}
 
     def _sample(self) -> dict[str, Raw]:
+        samples: dict[str, Raw] = {}
+        if not self._engine.remote:
+            read = {id_: read_sample(container.pid, id_) for id_, container in self._containers.items()}
+            samples = {id_: sample for id_, sample in read.items() if sample is not None}
+        others = [id_ for id_ in self._containers if id_ not in samples]
         try:
-            return self._engine.stats_once(list(self._containers)) if self._containers else {}
+            return {**samples, **(self._engine.stats_once(others) if others else {})}
         except CheckError as error:
             self.error = error
-            return {}
+            return samples
 
 
 def usage(first: Raw, second: Raw, memory_limit_bytes: t.Optional[int]) -> Raw:

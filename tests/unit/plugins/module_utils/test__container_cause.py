@@ -13,6 +13,7 @@ import pathlib
 import typing as t
 
 import pytest
+import yaml
 from ansible_collections.stackops.runbook.plugins.module_utils._container_cause import Circumstances, classify, in_restart_loop, oom_evidence
 from ansible_collections.stackops.runbook.plugins.module_utils._container_health import health_of
 from ansible_collections.stackops.runbook.plugins.module_utils._discovery import ContainerRef
@@ -22,10 +23,9 @@ from hypothesis import strategies as st
 FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures" / "compose"
 RECORDED = {flavour: json.loads((FIXTURES / f"compose_{flavour}.json").read_text(encoding="utf-8")) for flavour in ("v1", "v2")}
 
-CODES = (
-    "oom-container oom-host killed segfault command-not-found not-executable application-error startup-failure restart-loop unhealthy "
-    "dependency-failed port-already-allocated mount-failed image-missing created-never-started paused starting terminated dead missing"
-).split()
+SCHEMA = (pathlib.Path(__file__).parents[4] / "roles/diagnose/files/facts_schema.yml").read_text(encoding="utf-8")
+CAUSE = yaml.safe_load(SCHEMA)["collectors"]["compose"]["containers[]"]["cause"]
+CODES = CAUSE["code"].removeprefix("string: ").split(" | ")
 
 
 def recorded(flavour: str, case: str) -> tuple[ContainerRef, list[str]]:
@@ -241,17 +241,17 @@ def test_oom_without_a_limit_is_the_hosts() -> None:
 
 START_ERRORS = [
     (
-        "driver failed programming external connectivity on endpoint x (1): Error starting userland proxy: listen tcp4 0.0.0.0:8000: bind: address already in use",
+        "driver failed programming external connectivity on endpoint x: Error starting userland proxy: listen tcp4 0.0.0.0:8000: bind: address already in use",
         "port-already-allocated",
         {"port": "8000", "address": "0.0.0.0"},
     ),
     (
-        "failed to set up container networking: driver failed programming external connectivity on endpoint x (1): Bind for :::8000 failed: port is already allocated",
+        "failed to set up container networking: driver failed programming external connectivity on x: Bind for :::8000 failed: port is already allocated",
         "port-already-allocated",
         {"port": "8000", "address": "::"},
     ),
-    ('rootlessport listen tcp 0.0.0.0:80: bind: address already in use', "port-already-allocated", {"port": "80", "address": "0.0.0.0"}),
-    ("invalid mount config for type \"bind\": bind source path does not exist: /srv/nosuch", "mount-failed", {"source": "/srv/nosuch"}),
+    ("rootlessport listen tcp 0.0.0.0:80: bind: address already in use", "port-already-allocated", {"port": "80", "address": "0.0.0.0"}),
+    ('invalid mount config for type "bind": bind source path does not exist: /srv/nosuch', "mount-failed", {"source": "/srv/nosuch"}),
     ('error while mounting volume "/var/lib/docker/volumes/x/_data": failed to mount local volume', "mount-failed", {}),
     ("No such image: shop/backend:1.4", "image-missing", {"image": "debian:trixie-slim"}),
     (
@@ -260,7 +260,7 @@ START_ERRORS = [
         {"command": "/app/entrypoint"},
     ),
     (
-        'OCI runtime create failed: runc create failed: unable to start container process: exec /app/run: exec format error',
+        "OCI runtime create failed: runc create failed: unable to start container process: exec /app/run: exec format error",
         "not-executable",
         {"command": "sleep"},
     ),

@@ -67,7 +67,12 @@ def test_a_password_in_the_probe_is_not_shown() -> None:
 @pytest.mark.parametrize(
     ("test", "exit_code", "output", "failure"),
     [
-        ("CMD-SHELL curl -f http://x || exit 1", 1, "curl: (7) Failed to connect to localhost port 8000 after 0 ms: Couldn't connect to server", "connection-refused"),
+        (
+            "CMD-SHELL curl -f http://x || exit 1",
+            1,
+            "curl: (7) Failed to connect to localhost port 8000 after 0 ms: Couldn't connect to server",
+            "connection-refused",
+        ),
         ("CMD curl -fs http://x", 7, "", "connection-refused"),
         ("CMD curl -fs http://x", 22, "", "http-status"),
         ("CMD curl -fs http://x", 28, "", "timeout"),
@@ -82,7 +87,12 @@ def test_a_password_in_the_probe_is_not_shown() -> None:
         ("CMD python -c ...", 1, "urllib.error.URLError: <urlopen error [Errno -2] Name or service not known>", "name-not-resolved"),
         ("CMD python -c ...", 1, "TimeoutError: timed out", "timeout"),
         ("CMD python -c ...", 1, "httpx.HTTPStatusError: Server error '503 Service Unavailable' for url 'http://x/health'", "http-status"),
-        ("CMD nosuch", -1, 'OCI runtime exec failed: exec failed: unable to start container process: exec: "nosuch": executable file not found in $PATH: unknown', "probe-missing"),
+        (
+            "CMD nosuch",
+            -1,
+            'OCI runtime exec failed: exec failed: unable to start container process: exec: "nosuch": executable file not found in $PATH: unknown',
+            "probe-missing",
+        ),
         ("CMD-SHELL /app/probe", 126, "/bin/sh: 1: /app/probe: Permission denied", "probe-missing"),
         ("CMD-SHELL bash -c x", 127, "/bin/sh: bash: not found", "probe-missing"),
         ("CMD x", -1, "Health check exceeded timeout (30s): ", "timeout"),
