@@ -109,7 +109,8 @@ _BEARER = re.compile(r"(?i)(?P<head>\bbearer\s+)(?P<value>[A-Za-z0-9._~+/=-]{16,
 _JWT = re.compile(r"(?P<head>)(?P<value>\beyJ[A-Za-z0-9_-]{6,2000}\.[A-Za-z0-9_-]{2,4000}\.[A-Za-z0-9_-]{0,1000})")
 _PRIVATE_KEY = re.compile(r"(?P<head>-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----)(?P<value>.{1,20000}?)(?=-----END|\Z)", re.DOTALL)
 _ASSIGNMENT = re.compile(
-    r"(?P<head>(?P<name>[A-Za-z][\w.-]{0,60})(?P<quote>\\?[\"'])?\s{0,2}(?:=>|[:=])\s{0,2})(?:(?P<open>\\?[\"'])(?P<quoted>(?:[^\"'\\]|\\[^\"']){1,4000})(?=\\?[\"'])|(?P<value>[^\s\"',;&(){}\[\]]{1,4000}))"
+    r"(?P<head>(?P<name>[A-Za-z][\w.-]{0,60})(?:\\?[\"'])?\s{0,2}(?:=>|[:=])\s{0,2})"
+    r"(?:(?P<open>\\?[\"'])(?P<quoted>(?:[^\"'\\]|\\[^\"']){1,4000})(?=\\?[\"'])|(?P<value>[^\s\"',;&(){}\[\]]{1,4000}))"
 )
 _SQL_PASSWORD = re.compile(r"(?i)(?P<head>\bpassword\s+(?:e)?')(?P<value>[^']{1,1000})(?=')")
 

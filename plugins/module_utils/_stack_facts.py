@@ -207,7 +207,7 @@ def _compose_facts(stacks: t.Sequence[Stack]) -> Facts:
 
 def _engine_facts(engine: Engine, errors: t.Sequence[CheckError]) -> Facts:
     info = engine.info()
-    facts = {
+    facts: Facts = {
         "reachable": True,
         "failure": None,
         "version": engine.version,

@@ -175,15 +175,3 @@ problems:
       description: What is wrong and what is expected.
       type: str
 """
-
-from ansible.module_utils.basic import AnsibleModule
-
-
-def main() -> None:
-    """Say that the work is the action plugin's: a module has no access to what other hosts handed over."""
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    module.fail_json(msg="diagnose_report runs on the controller, as an action: call it from a task or a playbook")
-
-
-if __name__ == "__main__":
-    main()
