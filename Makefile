@@ -14,7 +14,7 @@ VERSION := $(shell sed -n 's/^version: *//p' galaxy.yml)
 TARBALL := build/stackops-runbook-$(VERSION).tar.gz
 STAGES := lint unit
 
-.PHONY: help demo demo-down env engine lint live molecule sanity types unit test build e2e
+.PHONY: help demo demo-down env engine install lint live molecule sanity types unit test build e2e
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ unit: env ## Unit tests and the checks of the collection itself
 
 types: env ## mypy, strict
 	@PYTHONPATH= mypy
+
+install: build ## Install the tarball beside nothing but ansible-core and jmespath, and run it
+	@python -m pytest tests/install
 
 # Without an engine it says why, and the tests that need one are skipped.
 engine: env
