@@ -6,27 +6,27 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """What every module of the collection can and cannot do."""
+    """What every module of the collection can and cannot do.
+
+    The first fragment only says what is meant; whether a module supports it is said by the module or by ``READ_ONLY``.
+    """
 
     DOCUMENTATION = r"""
 options: {}
 attributes:
   check_mode:
     description: Can run in C(check_mode) and return changed status prediction without modifying the target.
-    support: none
   diff_mode:
     description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
-    support: none
   idempotent:
     description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
-    support: full
   platform:
     description: Target operating systems and families that can be operated against.
     support: full
     platforms: linux
 """
 
-    # For modules that only read. To be used together with the fragment above, after it.
+    # For modules that only read; together with the fragment above.
     READ_ONLY = r"""
 options: {}
 attributes:

@@ -36,6 +36,7 @@ from ._database_url import database_urls
 from ._discovery import ContainerRef, Selection, Stack, compose_label, discover, runs_a_job
 from ._engine import Engine, EngineOptions
 from ._envelope import CheckError, Thresholds, envelope, metric, rfc3339, utc_now, worst
+from ._host_resources import kernel_oom_kills
 from ._process import run_side_by_side
 from ._redaction import Redactor, secrets_of_environment
 
@@ -44,6 +45,7 @@ Facts = dict[str, t.Any]
 _LINE_CHARACTERS = 2000
 _DETAIL_TIMEOUT_SECONDS = 30.0
 _POLL_SECONDS = 0.5
+_KERNEL_LOG_SECONDS = 7 * 86400.0
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 
 #: How bad a container is for what was found; what is not named here is critical.
@@ -187,12 +189,14 @@ def collect_compose(stacks: t.Sequence[Stack], engine: Engine, options: t.Option
 
 def check_compose(params: t.Mapping[str, t.Any]) -> Facts:
     """Return the result of the module ``compose_health`` for its parameters."""
-    options = ComposeOptions.from_params(params)
     selection = Selection.from_params(params)
     began = time.monotonic()
     waited: Facts = {}
+    options = ComposeOptions.from_params(params)
     try:
         engine = Engine.connect(EngineOptions.from_params(params))
+        if not engine.remote:
+            options = dataclasses.replace(options, kernel_oom_kills=lambda: kernel_oom_kills(time.time() - _KERNEL_LOG_SECONDS))
         if params["wait"]:
             stacks = wait_until_well(engine, selection, options, params["wait_timeout"])
             waited = {"waited_seconds": round(time.monotonic() - began, 1)}

@@ -369,7 +369,8 @@ def _log_evidence(around: Circumstances) -> list[Evidence]:
 def _probe_evidence(health: t.Mapping[str, t.Any]) -> list[Evidence]:
     if health["last_exit_code"] is None:
         return [_evidence("probe", "no probe has run yet")]
-    output = health["last_output"] or "no output"
+    # What went wrong stands at the end: below a traceback, below curl's progress.
+    output = (health["last_output"] or "no output")[-_TEXT_CHARACTERS + 20 :]
     return [_evidence("probe", f"exit code {health['last_exit_code']}: {output}"), _evidence("probe", f"test: {' '.join(health['test'])}")]
 
 

@@ -74,7 +74,7 @@ def health_of(container: ContainerRef) -> dict[str, t.Any]:
         "retries": None if disabled else declared.get("Retries") or _DEFAULT_RETRIES,
         "start_period_seconds": None if disabled else _seconds(declared, "StartPeriod"),
         "last_exit_code": exit_code,
-        "last_output": output[:_OUTPUT_CHARACTERS] if probes else None,
+        "last_output": output[-_OUTPUT_CHARACTERS:] if probes else None,
         "last_probe_at": rfc3339(engine_time(last.get("End"))),
         "failure": probe_failure(test, exit_code, output) if failed else None,
         "http_status": http_status(output) if failed else None,

@@ -22,7 +22,7 @@ import time
 import typing as t
 
 HERE = pathlib.Path(__file__).parent
-PROJECT = os.environ.get("CASES_PROJECT", "h2cases")
+PROJECT = os.environ.get("CASES_PROJECT", "composecases")
 NOT_STARTED = ("waiting", "with-profile", "waits-for-health", "port-taken")
 # How long the slowest of them takes: a probe, and the second life of a restart loop.
 SETTLE_SECONDS = 8.0
