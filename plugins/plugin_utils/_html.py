@@ -17,13 +17,12 @@ import datetime
 import gzip
 import hashlib
 import html
-import json
 import pathlib
 import string
 import typing as t
 
 from ._html_texts import TEXTS, verdict
-from ._html_view import clean, index_view
+from ._html_view import index_view, to_json
 
 Json = t.Any
 
@@ -44,7 +43,6 @@ def render_html(report: dict[str, Json], language: str, now: datetime.datetime) 
     what ages are counted to.
     """
     index, details = index_view(report, now, language)
-    index = clean(index)
     index["texts"] = TEXTS[language]
     index["verdict"] = verdict(language, [str(host["status"]) for host in index["hosts"]])
     style = _asset("uplot/uPlot.min.css") + _asset("page.css")
@@ -59,18 +57,13 @@ def render_html(report: dict[str, Json], language: str, now: datetime.datetime) 
     }
     fixed = sum(len(part.encode()) for part in (style, script)) + 20_000
     # The index says which details the page has, so they come first, and get what the index itself leaves over.
-    room = PAGE_LIMIT_BYTES - fixed - len(_json(index).encode()) - 12 * len(details)
-    elements = _details(index, [detail and clean(detail) for detail in details], room)
-    return string.Template(_asset("page.html")).substitute(shell, index=_json(index), details=elements)
+    room = PAGE_LIMIT_BYTES - fixed - len(to_json(index).encode()) - 12 * len(details)
+    elements = _details(index, details, room)
+    return string.Template(_asset("page.html")).substitute(shell, index=to_json(index), details=elements)
 
 
 def _asset(name: str) -> str:
     return (_ASSETS / name).read_text(encoding="utf-8")
-
-
-def _json(value: Json) -> str:
-    """Return *value* as JSON that cannot end the element it stands in, nor begin a comment there."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
 def _policy(script: str, style: str) -> str:
@@ -96,7 +89,7 @@ def _details(index: dict[str, Json], details: t.Sequence[t.Optional[Json]], room
     Hosts with trouble come first, so that what does not fit into *room* bytes is the details of healthy hosts.
     """
     order = sorted((position for position, detail in enumerate(details) if detail is not None), key=_worst_host_first(index["hosts"]))
-    texts = {position: _json(details[position]) for position in order}
+    texts = {position: to_json(details[position]) for position in order}
     if sum(len(text.encode()) for text in texts.values()) <= min(room, PLAIN_DETAILS_BYTES):
         for position in order:
             index["hosts"][position]["detail"] = f"plain-{position}"

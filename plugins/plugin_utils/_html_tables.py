@@ -43,6 +43,8 @@ class Table:
 
 def lookup(facts: Json, path: str) -> Json:
     """Return what dotted *path* leads to in *facts*, ``None`` where it leads nowhere."""
+    if isinstance(facts, dict) and path in facts:
+        return facts[path]
     for key in path.split("."):
         if not isinstance(facts, dict):
             return None

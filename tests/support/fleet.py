@@ -54,6 +54,20 @@ QUERIES = (
     "SELECT version_num FROM alembic_version",
 )
 
+#: What the application logs in its trouble: message, logger, kind of _app_errors.py, exception and what it names.
+MESSAGES: dict[str, tuple[str, str, str, t.Optional[str], dict[str, str]]] = {
+    "database-stopped": (
+        'connection to server at "172.18.0.3", port 5432 failed: Connection refused',
+        "app.db",
+        "database-refused",
+        "OperationalError",
+        {"host": "172.18.0.3", "port": "5432"},
+    ),
+    "pending-migration": ("column items.discount does not exist", "app.api.items", "column-missing", "UndefinedColumn", {"column": "items.discount"}),
+    "jwt-mismatch": ("Signature verification failed", "JWTParser", "jwt-bad-signature", "InvalidSignatureError", {}),
+    "out-of-memory": ("task import_catalogue was lost: worker exited with signal 9", "app.worker", "unhandled", None, {}),
+}
+
 
 def make_report(hosts: int, seed: int = 7, language: str = "en", now: datetime.datetime = NOW) -> Json:
     """Return a report of *hosts* hosts as ``report.json`` holds it."""
@@ -699,7 +713,7 @@ class Host:
             "mounts": [],
             "image": {
                 "reference": f"registry.example.org/{self.project}/{service}:2.14",
-                "id": f"sha256:{self.rng.getrandbits(256):064x}",
+                "id": "sha256:" + hashlib.sha256(f"{self.project}/{service}:2.14".encode()).hexdigest(),
                 "local_tag_id": None,
                 "tag_moved": False,
             },
@@ -770,23 +784,7 @@ class Host:
             errors = sum(minute["errors"] for minute in histogram)
             records = sum(minute["records"] for minute in histogram)
             peak = max(histogram, key=lambda minute: minute["errors"])
-            groups = (
-                [
-                    {
-                        "shape": "OperationalError: connection to server at *, port * failed: Connection refused",
-                        "count": errors,
-                        "level": "error",
-                        "first_seen": _time(self.now - datetime.timedelta(minutes=26)),
-                        "last_seen": _time(self.now),
-                        "sample": 'connection to server at "172.18.0.3", port 5432 failed: Connection refused',
-                        "logger": "app.db",
-                        "is_new": True,
-                        "error": {"kind": "database-refused", "exception": "OperationalError", "message": "Connection refused", "parameters": {"port": "5432"}},
-                    }
-                ]
-                if burst
-                else []
-            )
+            groups = [self._message(errors)] if burst else []
             sources.append(
                 {
                     "name": name,
@@ -817,9 +815,37 @@ class Host:
             )
         if self.trouble == "not-root":
             sources[1].update(status="unknown", reason="permission-denied", histogram=[], lines=0, errors=0)
-        return _envelope(
-            "ok", window_seconds=3600, window_start=_time(self.now - datetime.timedelta(hours=1)), window_end=_time(self.now), sources=sources, kinds=[]
-        )
+        kinds = [
+            {
+                "kind": group["error"]["kind"],
+                "project": self.project,
+                "service": self.api,
+                "count": group["count"],
+                "exception": group["error"]["exception"],
+                "sample": group["sample"],
+                "parameters": group["error"]["parameters"],
+                "first_seen": group["first_seen"],
+                "last_seen": group["last_seen"],
+            }
+            for source in sources
+            for group in source["groups"]
+        ]
+        start = _time(self.now - datetime.timedelta(hours=1))
+        return _envelope("ok", window_seconds=3600, window_start=start, window_end=_time(self.now), sources=sources, kinds=kinds)
+
+    def _message(self, count: int) -> Json:
+        sample, logger, error_kind, exception, parameters = MESSAGES[self.trouble]
+        return {
+            "shape": sample,
+            "count": count,
+            "level": "error",
+            "first_seen": _time(self.now - datetime.timedelta(minutes=26)),
+            "last_seen": _time(self.now),
+            "sample": sample,
+            "logger": logger,
+            "is_new": True,
+            "error": {"kind": error_kind, "exception": exception, "message": sample, "parameters": parameters},
+        }
 
     def _requests(self) -> Json:
         slow = self.trouble == "slow-query"
@@ -1111,7 +1137,7 @@ class Host:
                 "images_bytes": 14_120_331_776,
                 "containers_bytes": 91_332_608,
                 "volumes_bytes": 1_204_224_000,
-                "build_cache_bytes": 3_204_224_000,
-                "reclaimable_bytes": 13_314_398_617,
+                "build_cache_bytes": 104_224_000,
+                "reclaimable_bytes": 13_314_398_617 if full else 604_224_000,
             },
         )

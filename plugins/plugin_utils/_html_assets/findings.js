@@ -26,7 +26,6 @@ const searchWords = () => filters.q.toLowerCase().split(/\s+/).filter(Boolean);
 
 function matches(finding, wanted) {
   if (filters.category && text(finding.category) !== filters.category) return false;
-  if (filters.change && finding.change !== filters.change) return false;
   return wanted.every((word) => haystack(finding).includes(word));
 }
 
@@ -35,6 +34,7 @@ function isWanted(finding, wanted) {
   if (filters.host && hostName(finding) !== filters.host) return false;
   if (filters.status && (finding.host < 0 || data.hosts[finding.host].status !== filters.status)) return false;
   if (filters.severity && finding.severity !== filters.severity) return false;
+  if (filters.change && finding.change !== filters.change) return false;
   return matches(finding, wanted) || (finding.effects || []).some((effect) => matches(data.findings[effect], wanted));
 }
 

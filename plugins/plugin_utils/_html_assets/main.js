@@ -62,7 +62,7 @@ function renderCounts() {
 }
 
 function renderChanges() {
-  const number = (change) => data.findings.filter((finding) => finding.change === change && finding.result === 'fire').length;
+  const number = (change) => fired.filter((position) => data.findings[position].change === change).length;
   if (!data.compared) {
     byId('changes').append(make('p', { class: 'muted' }, words('no_last')));
     return;
