@@ -190,6 +190,11 @@ _RULES: tuple[tuple[str, str, str], ...] = (
     ("http-timeout", "timeout", r"\b(?:httpx\.|httpcore\.)(?:Connect|Read|Write|Pool)Timeout\b|ServerTimeoutError"),
     ("http-status", "error '", r"(?:Server|Client) error '(?P<status>\d{3})[^']{0,60}' for url 'https?://(?:[^@/\s']{1,200}@)?(?P<host>[^/\s:']{1,255})"),
     ("http-status", "for url", r"(?P<status>[45]\d\d) (?:Server|Client) Error: [^\n]{0,80}? for url: https?://(?:[^@/\s]{1,200}@)?(?P<host>[^/\s:]{1,255})"),
+    (
+        "upstream-refused",
+        "connecting to upstream",
+        r'Connection refused\) while connecting to upstream[^\n]{0,600}?upstream: "\w{2,10}://(?P<host>[^:/"\s]{1,255}):(?P<port>\d{1,5})',
+    ),
     ("connection-reset", "reset by peer", r"Connection reset by peer"),
     ("connection-reset", "broken pipe", r"[Bb]roken pipe"),
     ("connection-reset", "disconnected", r"RemoteDisconnected|Server disconnected|RemoteProtocolError"),
@@ -310,6 +315,9 @@ def _lines(text: t.Union[str, t.Sequence[str]]) -> list[str]:
     for line in text[-MAX_LINES:]:
         if line.startswith("{") and line.rstrip().endswith("}"):
             lines.extend(_json_lines(line))
+        elif line[:1] == "\t" and lines and len(lines[-1]) < MAX_LINE_CHARACTERS:
+            # How libpq goes on: the host and the port may stand there.
+            lines[-1] += line[:MAX_LINE_CHARACTERS].rstrip("\r\n")
         else:
             lines.append(line[:MAX_LINE_CHARACTERS].rstrip("\r\n"))
     return lines

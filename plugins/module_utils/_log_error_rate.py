@@ -210,20 +210,25 @@ def _read_files(source: LogSource, path: str, result: _Result, scanner: Scanner,
     opened: list[Source] = []
     try:
         regions = _regions(wanted, files, result, scanner, opened, options, start_at[1] if start_at else None)
-        held = 0
+        reached: t.Optional[tuple[Source, int]] = None
         for number, region in enumerate(regions):
             if scanner.assembler.time is None or number and tally.untimed:
                 scanner.assembler.time = region.source.file.modified
             last = number == len(regions) - 1
+            held = 0
             try:
                 held = feed(region.source.pieces(region.start, region.end), scanner, last_line=not (last and cursors is not None))
             except CheckError as error:
                 result.errors.append(error)
             result.read_bytes += region.source.read_bytes
-        if cursors is not None and regions and files:
-            newest = regions[-1]
-            held += scanner.assembler.drop_pieces()
-            cursors.remember(source.name, newest.source, newest.start + newest.source.read_bytes - held)
+            if last and cursors is not None:
+                held += scanner.assembler.drop_pieces()
+            offset = region.start + region.source.read_bytes - held
+            # An empty file has nothing to be known by: then the one before it says how far reading got.
+            if offset or reached is None:
+                reached = (region.source, offset)
+        if cursors is not None and reached is not None:
+            cursors.remember(source.name, *reached)
     finally:
         for entry in opened:
             entry.__exit__()

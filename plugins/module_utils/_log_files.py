@@ -30,9 +30,8 @@ MAX_WALK_DEPTH = 3
 MAX_FILES = 200
 
 _COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
-_ROTATED = re.compile(
-    r"^(?P<base>.+?)(?:[.-]\d{1,3}|[._-]\d{4}-?\d\d-?\d\d(?:[T_-]?\d\d[-:]?\d\d(?:[-:]?\d\d)?(?:[_.]\d{1,6})?)?)(?P<ext>\.log|\.json|\.txt)?$"
-)
+_DATE = r"[._-]\d{4}-?\d\d-?\d\d(?:[T_-]?\d\d[-:]?\d\d(?:[-:]?\d\d)?(?:[_.]\d{1,6})?)?"
+_ROTATED = re.compile(r"^(?P<base>.+?)(?:\.\d{1,3}|" + _DATE + r"(?P<ext>\.log|\.json|\.txt)?)$")
 
 TimeOf = t.Callable[[bytes], t.Optional[float]]
 
@@ -60,7 +59,7 @@ def base_of(path: str) -> str:
             path = path[: -len(ending)]
     directory, name = os.path.split(path)
     match = _ROTATED.match(name)
-    if match and (match["ext"] or "." in match["base"] or re.search(r"\d{4}", name[len(match["base"]) :])):
+    if match:
         name = match["base"] + (match["ext"] or "")
     return os.path.join(directory, name)
 
@@ -86,7 +85,13 @@ def files_of(base: str) -> list[LogFile]:
     if not found:
         # Listing was possible, so the file is not there: say it in the kernel's words.
         raise _unreadable(base, FileNotFoundError(2, "No such file or directory"))
-    return sorted(found, key=lambda entry: (entry.path == base, entry.modified, entry.path))[-MAX_FILES:]
+    return sorted(found, key=lambda entry: (entry.path == base, -_number(entry.path), entry.modified, entry.path))[-MAX_FILES:]
+
+
+def _number(path: str) -> int:
+    """Return the number that rotation gave a file; the higher, the older it is, whatever its time says."""
+    match = re.search(r"\.(\d{1,3})(?:\.(?:gz|zst|bz2|xz))?$", path)
+    return int(match[1]) if match else 0
 
 
 def stat_file(path: str) -> t.Optional[LogFile]:

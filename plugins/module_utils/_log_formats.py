@@ -65,7 +65,7 @@ _CLF_HEAD = rb"[\w.:%-]{1,64} \S{1,64} \S{1,64} \["
 _REQUEST = rb'"([A-Z]{3,10}) ([^" ]{1,4000})[^"]{0,20}" (\d{3})(?![\w])'
 
 _TIME_FIRST = re.compile(rb"[\[(]?((?:" + _ISO_MINUTE + rb"|" + _CLF_MINUTE + rb")" + _SECONDS + _ZONE + rb")")
-_LEVEL_LATER = re.compile(rb"(" + _GAP + rb")(?:(" + _UPPER + rb")" + _AFTER + rb"|(?<=\[)(" + _LOWER + rb")\])")
+_LEVEL_LATER = re.compile(rb"(" + _GAP + rb")(?:(" + _UPPER + rb")" + _AFTER + rb"|(?<=\[)(" + _LOWER + rb")[ \t]{0,9}\])")
 _LEVEL_FIRST = re.compile(rb"(" + _UPPER + rb")(?::[ \t]{0,9}|[ \t]{1,9}(?=[\[\d]))(?:((?:" + _ISO_MINUTE + rb")" + _SECONDS + _ZONE + rb")[ \t]+)?")
 _CLF = re.compile(_CLF_HEAD + rb"(" + _CLF_MINUTE + _SECONDS + _ZONE + rb")\] " + _REQUEST)
 _REDIS = re.compile(rb"\d{1,7}:[XCSM] (\d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d(?:\.\d{1,6})?) ([.*#-]) ")
@@ -380,6 +380,9 @@ def _of_fields(fields: dict[str, t.Any], clock: Clock) -> Record:
     times, levels, messages, loggers, details, statuses, durations, methods, paths = _plan(tuple(fields))
     message = _first(fields, messages, _as_text)
     detail = (_first(fields, details, _as_detail) or "") if details else ""
+    if detail and isinstance(fields.get("error"), dict) and "type" in fields["error"]:
+        # ECS keeps the last line of a traceback apart from it.
+        detail = f"{TRACEBACK.decode()}\n{detail}{fields['error']['type']}: {fields['error'].get('message')}"
     if not detail and isinstance(fields.get("record"), dict) and fields["record"].get("exception"):
         detail = _as_text(fields.get("text"), "") or ""
     if message is None:
@@ -455,7 +458,7 @@ def _learn_text(line: bytes, record: Record) -> t.Optional[Layout]:
     if not match or not later:
         return None
     level = later.group(2) or later.group(3)
-    word = level + (_AFTER if later.group(2) else rb"\]")
+    word = level + (_AFTER if later.group(2) else rb"[ \t]{0,9}\]")
     # Behind the time no zone may follow other than this one: the same digits would mean another moment.
     after = rb":[\d.,]{2,13}" + re.escape(match.group(3)) + rb"(?! ?(?:Z|UTC|GMT|[+-]\d\d))" + _GAP + word
     return Layout(re.escape(match.group(1)), _ISO_MINUTE, after, match.group(3).decode())

@@ -397,11 +397,14 @@ class Scanner:
         counts = collections.Counter(items)
         harmless: dict[bytes, int] = {}
         for key in counts:
+            if len(key) == 1 and key.isdigit():
+                return False
             if len(key) in (10, 16, 17):
                 minute = self._minute(key)
-                if minute is None or self.tally.cuts(minute):
+                if minute is not None and not self.tally.cuts(minute):
+                    harmless[key] = minute
+                elif minute is not None or key[:1].isdigit():
                     return False
-                harmless[key] = minute
         suspects = [line for line in items if line not in harmless]
         known: list[tuple[int, str, float]] = []
         read = [self.assembler.read(line) for line in suspects if not self._knows(line, known)]
@@ -563,8 +566,9 @@ def _pattern(layouts: t.Iterable[Layout]) -> t.Pattern[bytes]:
     headed = [rb"%s(?=%s(?:%s))" % (before, minute, b"|".join(after)) for (before, minute), after in kept if before]
     bare = [rb"%s(?=%s)" % (minute, b"|".join(after)) for (before, minute), after in kept if not before]
     minutes = sorted({minute for (before, minute), dummy in kept if before})
-    # A minute at the very beginning of a line is good only with what has to follow it.
-    choices = [*bare, *([rb"(?<!\n)(?:%s)" % b"|".join(minutes)] if minutes else []), rb"[^\n]*"]
+    # A minute at the very beginning of a line is good only with what has to follow it. A line that is no longer than a minute
+    # gives its first digit only, so that it is not taken for one.
+    choices = [*bare, *([rb"(?<!\n)(?:%s)" % b"|".join(minutes)] if minutes else []), rb"\d(?=[^\n]{9,16}(?:\n|\Z))", rb"[^\n]*"]
     return re.compile(rb"\n" + (rb"(?:%s)?" % b"|".join(headed) if headed else b"") + b"(" + b"|".join(choices) + b")")
 
 

@@ -34,15 +34,16 @@ def test_every_kind_of_a_recorded_error_is_declared() -> None:
 
 MESSAGES = [
     ('could not connect to server: Connection refused\n\tIs the server running on host "db" (172.18.0.2) and accepting\n\tTCP/IP connections on port 5432?',
-     "database-refused", {}),
-    ('psycopg2.OperationalError: could not connect to server: Connection refused Is the server running on host "db" (172.18.0.2) and accepting TCP/IP connections on port 5432?',
      "database-refused", {"host": "db", "port": "5432"}),
+    ('*2 connect() failed (111: Connection refused) while connecting to upstream, client: 127.0.0.1, upstream: "http://172.18.0.3:8000/api", host: "x"',
+     "upstream-refused", {"host": "172.18.0.3", "port": "8000"}),
     ('connection to server at "10.0.0.9", port 5432 failed: timeout expired', "database-timeout", {"host": "10.0.0.9", "port": "5432"}),
     ('connection to server at "db" (10.0.0.9), port 5432 failed: Connection timed out',
      "database-timeout", {"host": "db", "address": "10.0.0.9", "port": "5432"}),
     ('connection to server at "db" (10.0.0.9), port 5432 failed: No route to host',
      "database-unreachable", {"host": "db", "address": "10.0.0.9", "port": "5432"}),
-    ('connection to server on socket "/var/run/postgresql/.s.PGSQL.5432" failed: No such file or directory', "database-refused", {"path": "/var/run/postgresql/.s.PGSQL.5432"}),
+    ('connection to server on socket "/var/run/postgresql/.s.PGSQL.5432" failed: No such file or directory',
+     "database-refused", {"path": "/var/run/postgresql/.s.PGSQL.5432"}),
     ("FATAL:  the database system is starting up", "database-starting-up", {}),
     ("FATAL:  the database system is not yet accepting connections", "database-starting-up", {}),
     ("FATAL:  the database system is shutting down", "database-connection-lost", {}),
@@ -156,6 +157,6 @@ def test_never_raises(text: str) -> None:
     st.sampled_from(["a", "'", '"', " ", "(", "x.", "1:", '("a', "/a", "host "]),
 )
 def test_hostile_input_costs_no_more_than_its_length(literal: str, filler: str) -> None:
-    begin = time.perf_counter()
+    begin = time.process_time()
     classify_text((filler * 3000 + literal + filler * 3000 + "\n") * 20)
-    assert time.perf_counter() - begin < 1.0
+    assert time.process_time() - begin < 2.0

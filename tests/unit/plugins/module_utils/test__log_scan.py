@@ -1,0 +1,315 @@
+# Copyright (c) 2026, stackops.runbook contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Counting lines fast gives what counting them one by one gives, and both give the truth."""
+
+from __future__ import annotations
+
+import collections
+import datetime
+import json
+import typing as t
+
+import pytest
+from ansible_collections.stackops.runbook.plugins.module_utils._log_files import feed
+from ansible_collections.stackops.runbook.plugins.module_utils._log_formats import Clock
+from ansible_collections.stackops.runbook.plugins.module_utils._log_requests import Histogram, RequestTally, mask_path
+from ansible_collections.stackops.runbook.plugins.module_utils._log_scan import Assembler, Scanner, Tally, shape_of
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+BEGIN = 1795435200
+LEVELS = ("debug", "info", "warning", "error", "critical")
+WINDOW = (BEGIN + 130.5, BEGIN + 400.25)
+BASELINE = BEGIN - 60.0
+
+
+class Event(t.NamedTuple):
+    """One thing that happened, as the application would know it."""
+
+    at: float
+    level: str
+    message: str
+    status: int | None
+    duration: float | None
+    trace: bool
+
+
+MESSAGES = ("request completed", "order 42 failed", 'he said "no"', "back\\slash", "naïve ☃", "level: error", '"level": "error"', "tab\there", "x" * 300, "")
+
+events = st.lists(
+    st.builds(
+        Event,
+        st.integers(0, 600_000_000).map(lambda micros: BEGIN - 60 + micros / 1e6),
+        st.sampled_from(LEVELS + ("info",) * 12),
+        st.sampled_from(MESSAGES + ("request completed",) * 6),
+        st.sampled_from((None, 200, 404, 401, 500)),
+        st.one_of(st.none(), st.floats(0.01, 5000).map(lambda value: round(value, 2))),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=60,
+)
+
+
+def iso(at: float, zone: str = "Z", separator: str = "T", comma: str = ".") -> str:
+    moment = datetime.datetime.fromtimestamp(at, datetime.timezone.utc)
+    return moment.strftime(f"%Y-%m-%d{separator}%H:%M:%S{comma}%f") + zone
+
+
+def fields(event: Event, **first: t.Any) -> dict[str, t.Any]:
+    record = {**first, "message": event.message, "logger": "shop"}
+    if event.status is not None:
+        record.update(status=event.status, method="GET", path=f"/api/v1/items/{int(event.at)}")
+        if event.duration is not None:
+            record["duration_ms"] = event.duration
+    if event.trace and event.level in ("error", "critical"):
+        record["exception"] = "Traceback (most recent call last):\n  File \"/srv/app/a.py\", line 3, in f\nKeyError: 'x'"
+    return record
+
+
+def as_json(event: Event) -> str:
+    return json.dumps(fields(event, timestamp=iso(event.at), level=event.level))
+
+
+def as_compact_json(event: Event) -> str:
+    return json.dumps({**fields(event), "severity": event.level.upper(), "ts": event.at}, separators=(",", ":"), ensure_ascii=False)
+
+
+def as_pino(event: Event) -> str:
+    number = {"debug": 20, "info": 30, "warning": 40, "error": 50, "critical": 60}[event.level]
+    return json.dumps(fields(event, level=number, time=round(event.at * 1000)), separators=(",", ":"))
+
+
+def as_nested(event: Event) -> str:
+    return json.dumps({"@timestamp": iso(event.at, "+00:00"), "log": {"level": event.level, "logger": "x"}, **fields(event)})
+
+
+def as_text(event: Event) -> str:
+    message = " ".join(event.message.split())
+    line = f"{iso(event.at, '', ' ', ',')[:-3]} - shop.x - {event.level.upper()} - {message}"
+    if event.trace and event.level in ("error", "critical"):
+        line += "\nTraceback (most recent call last):\n  File \"/srv/app/a.py\", line 3, in f\nKeyError: 'x'"
+    return line
+
+
+def as_docker(inner: t.Callable[[Event], str]) -> t.Callable[[Event], str]:
+    def render(event: Event) -> str:
+        lines = []
+        for line in inner(event).split("\n"):
+            text = line + "\n"
+            for start in range(0, len(text), 200):
+                piece = {"log": text[start : start + 200], "stream": "stdout", "time": iso(event.at, "000Z")}
+                lines.append(json.dumps(piece, separators=(",", ":")))
+        return "\n".join(lines)
+
+    return render
+
+
+WRITERS: dict[str, t.Callable[[Event], str]] = {
+    "json": as_json,
+    "compact": as_compact_json,
+    "pino": as_pino,
+    "nested": as_nested,
+    "text": as_text,
+    "docker-json": as_docker(as_json),
+    "docker-text": as_docker(as_text),
+}
+#: Writers whose times are cut to milliseconds.
+COARSE = {"pino", "text"}
+
+
+def scan(data: bytes, learn: bool, piece: int = 997, requests: bool = True) -> tuple[Tally, Scanner]:
+    tally = Tally(WINDOW[0], WINDOW[1], BASELINE, RequestTally(1000) if requests else None)
+    assembler = Assembler(Clock(), tally, fallback_time=BEGIN + 200.0)
+    scanner = Scanner(assembler)
+    if learn:
+        scanner.learn(data.split(b"\n")[:-1])
+    feed((data[start : start + piece] for start in range(0, len(data), piece)), scanner)
+    assembler.finish()
+    return tally, scanner
+
+
+def outcome(tally: Tally) -> dict[str, t.Any]:
+    found: dict[str, t.Any] = {}
+    for name, period in (("window", tally.window), ("baseline", tally.baseline)):
+        found[name] = (period.lines, period.errors, period.warnings, period.unparsed, dict(period.minutes))
+        found[name + " groups"] = {key: (group.count, round(group.first, 3), round(group.last, 3)) for key, group in period.groups.items()}
+    if tally.requests is not None:
+        facts = tally.requests.facts()
+        found["requests"] = {**facts, "paths": sorted(map(str, facts["paths"]))}
+    return found
+
+
+def truth(happened: list[Event], coarse: bool) -> tuple[int, int, int, dict[int, list[int]], int]:
+    lines = errors = warnings = requests = 0
+    minutes: dict[int, list[int]] = {}
+    for event in happened:
+        at = int(event.at * 1000) / 1000 if coarse else event.at
+        if not WINDOW[0] <= at < WINDOW[1]:
+            continue
+        lines += 1
+        counts = minutes.setdefault(int(at // 60), [0, 0])
+        counts[0] += 1
+        if event.level in ("error", "critical"):
+            errors += 1
+            counts[1] += 1
+        warnings += event.level == "warning"
+        requests += event.status is not None
+    return lines, errors, warnings, minutes, requests
+
+
+@pytest.mark.parametrize("writer", sorted(WRITERS))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(happened=events, ordered=st.booleans(), ending=st.sampled_from(("\n", "\r\n")), piece=st.sampled_from((61, 997, 1 << 17)))
+def test_counts_are_the_truth(writer: str, happened: list[Event], ordered: bool, ending: str, piece: int) -> None:
+    if ordered:
+        happened = sorted(happened, key=lambda event: event.at)
+    coarse = writer in COARSE
+    if writer == "pino":
+        # What rounding puts on the other side of an end is another record.
+        assume(all(abs(event.at - end) > 0.001 for event in happened for end in WINDOW))
+    data = "".join(line + ending for event in happened for line in WRITERS[writer](event).split("\n")).encode()
+    tally, dummy = scan(data, True, piece)
+    lines, errors, warnings, minutes, requests = truth(happened, coarse)
+    assert (tally.window.lines, tally.window.errors, tally.window.warnings) == (lines, errors, warnings)
+    assert tally.window.unparsed == 0
+    if writer != "pino":
+        assert dict(tally.window.minutes) == minutes
+    assert tally.requests is not None
+    if writer not in ("text", "docker-text"):
+        assert tally.requests.facts()["requests"] == requests
+
+
+noise = st.sampled_from((
+    b"", b"garbage", b"{", b'{"level": "error"', b'{"level": "error"}', b"[1, 2]", b'"text"', b"\0" * 40, b"\xff\xfe\x80",
+    b"  File \"x\", line 1, in f", b"KeyError: 'x'", b"Traceback (most recent call last):", b"ERROR:    plain",
+    b"INFO:     127.0.0.1:5 - \"GET /x HTTP/1.1\" 500 Internal Server Error", b"2026-11-23 12:03:00", b"2026-11-23T12:03",
+    b'{"timestamp": "2026-11-23T12:03:00.000000Z", "level": "info", "mess',
+    b'{"timestamp": "2026-11-23T12:03:00Z", "level": "info", "n": {"level": "error"}}',
+    b'{"timestamp": "2026-11-23T12:03:00+08:00", "level": "error", "message": "other zone"}',
+    b'{"level": "error", "timestamp": "2026-11-23T12:03:01.5Z", "message": "other order"}',
+    b'{"timestamp": "2026-11-23T12:03:00.000000Z", "level": "ERROR", "message": "upper"}', b"2026-11-23 12:03:00,000 [error] lower", b"DETAIL:  Key (id)=(1)",
+    b'172.18.0.1 - - [23/Nov/2026:12:03:00 +0000] "GET /x HTTP/1.1" 502 1 "-" "-"',
+    b'level=error ts=2026-11-23T12:03:00Z msg="boom 7"', b"1795435380", b"x" * 5000,
+    b'{"log":"plain\\n","stream":"stdout","time":"2026-11-23T12:03:00.1Z"}', b'{"log":"half ","stream":"stderr","time":"2026-11-23T12:03:00.1Z"}',
+))  # fmt: skip
+
+
+@pytest.mark.parametrize("writer", sorted(WRITERS))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    happened=events,
+    strange=st.lists(st.tuples(st.integers(0, 200), noise), max_size=12),
+    piece=st.sampled_from((173, 4096, 1 << 17)),
+    requests=st.booleans(),
+)
+def test_fast_counts_are_those_of_the_naive_parser(
+    writer: str, happened: list[Event], strange: list[tuple[int, bytes]], piece: int, requests: bool
+) -> None:
+    lines = [line.encode() for event in happened for line in WRITERS[writer](event).split("\n")]
+    sample = b"\n".join(lines) + b"\n"
+    for place, line in strange:
+        lines.insert(place % (len(lines) + 1), line)
+    data = b"\n".join(lines) + b"\n"
+    naive, dummy = scan(data, False, piece, requests)
+    tally = Tally(WINDOW[0], WINDOW[1], BASELINE, RequestTally(1000) if requests else None)
+    assembler = Assembler(Clock(), tally, fallback_time=BEGIN + 200.0)
+    scanner = Scanner(assembler)
+    scanner.learn(sample.split(b"\n")[:-1])
+    feed((data[start : start + piece] for start in range(0, len(data), piece)), scanner)
+    assembler.finish()
+    assert outcome(tally) == outcome(naive)
+
+
+def test_the_fast_way_is_taken() -> None:
+    levels = ["error", *["info"] * 49]
+    happened = [Event(BEGIN + 200 + number / 100, levels[number % 50], f"order {number} failed", 200, 5.0, False) for number in range(5000)]
+    for writer in ("json", "compact", "pino", "nested", "text"):
+        data = "".join(WRITERS[writer](event) + "\n" for event in happened).encode()
+        tally, scanner = scan(data, True, 1 << 17, requests=writer != "text")
+        assert scanner.slow_blocks == 0, writer
+        assert (tally.window.lines, tally.window.errors) == (5000, 100)
+
+
+def test_split_lines_are_put_together_per_stream() -> None:
+    pieces = [
+        {"log": '{"timestamp": "2026-11-23T12:03:00Z", "level": "error", ', "stream": "stdout", "time": "2026-11-23T12:03:00.1Z"},
+        {"log": "INFO:     all well\n", "stream": "stderr", "time": "2026-11-23T12:03:00.2Z"},
+        {"log": '"message": "one"}\n', "stream": "stdout", "time": "2026-11-23T12:03:00.3Z"},
+    ]
+    tally, dummy = scan("".join(json.dumps(piece, separators=(",", ":")) + "\n" for piece in pieces).encode(), True)
+    assert (tally.window.lines, tally.window.errors, tally.window.unparsed) == (2, 1, 0)
+    assert [group.sample for group in tally.window.groups.values()] == ["one"]
+
+
+def test_a_long_line_costs_little_and_still_counts() -> None:
+    line = b'{"timestamp": "2026-11-23T12:03:00Z", "level": "error", "message": "' + b"x" * 20_000_000 + b'"}\n'
+    after = b'{"timestamp": "2026-11-23T12:03:01Z", "level": "error", "message": "next"}\n'
+    tally, dummy = scan(line + after, False, 1 << 17)
+    assert (tally.window.lines, tally.window.errors) == (2, 2)
+    assert max(len(group.sample) for group in tally.window.groups.values()) < 2000
+
+
+def test_groups_have_shapes_samples_and_bounds() -> None:
+    assert shape_of("order 42 of 0xdeadbeef") == shape_of("order 7 of 0x1")
+    assert shape_of("id 123e4567-e89b-12d3-a456-426614174000") == "id #"
+    assert shape_of('relation "orders" does not exist') == 'relation "#" does not exist'
+    assert shape_of("facade deadline") == "facade deadline"
+    words = ["".join(chr(97 + int(digit)) for digit in str(number)) for number in range(3000)]
+    lines = [f'{{"timestamp": "2026-11-23T12:03:00Z", "level": "error", "message": "{word}"}}' for word in words]
+    tally, dummy = scan("\n".join(lines).encode() + b"\n", True)
+    assert len(tally.window.groups) == 1001 and sum(group.count for group in tally.window.groups.values()) == 3000
+
+
+def test_exceptions_are_told_apart_by_their_own_frames() -> None:
+    def trace(function: str) -> str:
+        own, other = f'  File "/srv/app/a.py", line 3, in {function}', '  File "/usr/lib/python3/x.py", line 9, in y'
+        exception = f"Traceback (most recent call last):\n{own}\n{other}\nKeyError: 1"
+        return json.dumps({"timestamp": "2026-11-23T12:03:00Z", "level": "error", "message": "failed", "exception": exception})
+
+    tally, dummy = scan("".join(trace(name) + "\n" for name in ("f", "f", "g")).encode(), True)
+    assert sorted(group.count for group in tally.window.groups.values()) == [1, 2]
+
+
+durations = st.lists(st.floats(0.001, 1e6), min_size=1, max_size=300)
+
+
+@given(durations, durations)
+def test_merged_histograms_are_those_of_all_and_near_the_truth(first: list[float], second: list[float]) -> None:
+    one, other, both = Histogram(), Histogram(), Histogram()
+    for value in first:
+        one.add(value)
+        both.add(value)
+    for value in second:
+        other.add(value)
+        both.add(value)
+    one.merge(other)
+    assert (one.buckets, one.count, one.largest) == (both.buckets, both.count, both.largest)
+    values = sorted(first + second)
+    for share in (0.5, 0.95, 0.99):
+        exact = values[max(0, -(-int(share * 100) * len(values) // 100) - 1)]
+        found = both.percentile(share)
+        assert found is not None and found == pytest.approx(exact, rel=0.025, abs=0.006)
+
+
+@pytest.mark.parametrize(("path", "masked"), [
+    ("/api/v1/items/42?q=1", "/api/v1/items/{id}"),
+    ("/api/v2/users/123e4567-e89b-12d3-a456-426614174000/basket", "/api/v2/users/{id}/basket"),
+    ("http://shop/api/x", "/api/x"), ("/", "/"), ("", "/"), ("/health", "/health"), ("/files/report-2026.pdf", "/files/{id}"),
+])  # fmt: skip
+def test_paths_are_masked(path: str, masked: str) -> None:
+    assert mask_path(path) == masked
+
+
+def test_one_by_one_and_many_at_once_count_the_same() -> None:
+    values = [(b"12.5", b"200", b"GET", b"/a/1"), (b"2000", b"500", b"GET", b"/a/2"), (b"3", b"401", b"POST", b"/v1/a"), (b"3", b"404", b"POST", b"/v2/a")]
+    one, many = RequestTally(1000), RequestTally(1000)
+    for duration, status, method, path in values:
+        one.add(method.decode(), path.decode(), int(status), float(duration))
+    many.add_many(values, {"duration": 0, "status": 1, "method": 2, "path": 3}, 1.0)
+    assert one.facts() == many.facts()
+    facts = one.facts()
+    assert (facts["requests"], facts["slow"], facts["errors_5xx"], facts["client_errors_4xx"], facts["unauthorized_401"]) == (4, 1, 1, 2, 1)
+    assert collections.Counter(entry["path"] for entry in facts["paths"]) == {"/a/{id}": 1, "/v1/a": 1, "/v2/a": 1}
