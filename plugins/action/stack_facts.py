@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import signal
+import time
 import typing as t
 
 from ansible import constants as C
@@ -65,6 +67,7 @@ class ActionModule(ActionBase):
         host = variables["inventory_hostname"]
         directory = handover_directory(C.DEFAULT_LOCAL_TMP)
         limit = float(arguments.get("timeout_seconds") or 60) + HOST_GRACE_SECONDS
+        began = time.time()
         try:
             with time_limit(limit):
                 result = self._collect(arguments, variables)
@@ -79,6 +82,7 @@ class ActionModule(ActionBase):
             hand_over(directory, host, {"host": host, "reachable": True, "reason": reason})
             self._display.warning(f"{host}: collecting failed: {reason}")
             return {"changed": False, "status": "unknown", "summary": f"collecting failed: {reason}"}
+        set_clock_offset(result, began, time.time())
         hand_over(directory, host, {"host": host, "reachable": True, "result": {key: result.get(key) for key in ("schema", "host", "facts")}})
         return {"changed": False, "status": result.get("status"), "summary": result.get("summary")}
 
@@ -89,3 +93,17 @@ def failure_reason(result: dict[str, t.Any]) -> str:
     noise = (result.get("module_stderr") or result.get("module_stdout") or "").strip().splitlines()
     message = str(result.get("msg") or "the module gave no reason").strip().splitlines()[0]
     return f"{message} ({noise[-1].strip()})" if noise else message
+
+
+def set_clock_offset(result: dict[str, t.Any], began: float, ended: float) -> None:
+    """Note in the facts of *result* how far the host's clock is from the controller's, in milliseconds.
+
+    The host began to collect some time between *began* and *ended*; only what lies outside of that is its clock's
+    fault, and that is what is noted.
+    """
+    clock = ((result.get("facts") or {}).get("host") or {}).get("clock")
+    if not clock:
+        return
+    there = datetime.datetime.fromisoformat(result["host"]["collected_at"].replace("Z", "+00:00")).timestamp()
+    offset = min(0.0, there - began) + max(0.0, there - ended)
+    clock["offset_ms"] = round(offset * 1000)

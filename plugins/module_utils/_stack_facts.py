@@ -34,6 +34,7 @@ from ._ports import collect_ports
 from ._postgres import Login, PostgresOptions, StatementOptions
 from ._postgres_health import collect_postgres
 from ._postgres_logins import collect_logins
+from ._postgres_session import Limits
 from ._process import Outcome, run_side_by_side
 from ._service_links import collect_links
 
@@ -150,15 +151,18 @@ def _work(options: FactsOptions, engine: t.Union[Engine, CheckError], stacks: li
     known = engine if isinstance(engine, Engine) else None
     remote = known is not None and known.remote
     postgres = PostgresOptions(
-        servers=options.postgres, timeout_seconds=options.timeout_seconds, statements=StatementOptions(sample_seconds=options.sample_seconds)
+        servers=options.postgres,
+        limits=Limits(session_seconds=options.timeout_seconds),
+        timeout_seconds=options.timeout_seconds,
+        statements=StatementOptions(sample_seconds=options.sample_seconds),
     )
     logs = LogOptions(window_seconds=options.window_seconds, slow_request_ms=options.slow_request_ms, paths=options.log_paths)
     work: dict[str, t.Callable[[], Facts]] = {
-        "http": functools.partial(collect_http, stacks, options.endpoints, remote=remote),
+        "http": functools.partial(collect_http, stacks, options.endpoints, remote=remote, engine=known),
         "logs": functools.partial(_logs_and_requests, stacks, known, logs),
         "postgres": functools.partial(collect_postgres, stacks, known, postgres),
         "ports": functools.partial(collect_ports, stacks, known),
-        "host": functools.partial(host.finish, stacks, known),
+        "host": functools.partial(host.finish, stacks, known, [("declared", path) for path in options.log_paths]),
     }
     if known is not None:
         work["engine"] = functools.partial(_compose_facts, stacks)

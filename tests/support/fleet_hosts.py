@@ -118,7 +118,8 @@ class Diagnosed:
 
 def diagnose(inventory_path: t.Union[str, pathlib.Path], report_dir: pathlib.Path, *argv: str, **variables: t.Any) -> Diagnosed:
     """Run ``diagnose.yml`` and return its report."""
-    extra = json.dumps({"diagnose_report_dir": str(report_dir), **variables})
+    busy = {"rule": "cpu-overloaded", "reason": "All hosts of the test bed share the processors of one machine.", "expires": "never"}
+    extra = json.dumps({"diagnose_report_dir": str(report_dir), "diagnose_silences": [busy], **variables})
     done = run(BIN / "ansible-playbook", "-i", str(inventory_path), "playbooks/diagnose.yml", "-e", extra, *argv, check=False)
     latest = report_dir / "latest"
     if not (latest / "report.json").exists():
