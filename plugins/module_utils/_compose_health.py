@@ -195,13 +195,14 @@ def check_compose(params: t.Mapping[str, t.Any]) -> Facts:
     options = ComposeOptions.from_params(params)
     try:
         engine = Engine.connect(EngineOptions.from_params(params))
-        if not engine.remote:
-            options = dataclasses.replace(options, kernel_oom_kills=lambda: kernel_oom_kills(time.time() - _KERNEL_LOG_SECONDS))
         if params["wait"]:
             stacks = wait_until_well(engine, selection, options, params["wait_timeout"])
             waited = {"waited_seconds": round(time.monotonic() - began, 1)}
         else:
             stacks = discover(engine, selection)
+        if not engine.remote:
+            known = {container.id for stack in stacks for container in stack.siblings}
+            options = dataclasses.replace(options, kernel_oom_kills=lambda: kernel_oom_kills(time.time() - _KERNEL_LOG_SECONDS, known))
         facts = redacted(collect_compose(stacks, engine, options), stacks)
     except CheckError as error:
         facts = envelope("unknown", f"{error.source}: {error.reason}", errors=[error], projects=[], containers=[])

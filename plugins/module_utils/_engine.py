@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import glob
 import importlib
 import io
@@ -127,15 +128,12 @@ class Engine:
             _try_socket(docker_host, min(options.timeout_seconds, 5.0))
         docker = _import_sdk()
         with _errors_as_check_error(docker_host):
-            client = docker.APIClient(
+            client = _client_class(docker)(
                 base_url=docker_host,
                 version=options.api_version or "auto",
                 timeout=options.timeout_seconds,
                 tls=_tls_config(docker, options),
             )
-        if docker_host.startswith("unix://"):
-            # Proxies and .netrc are for the network; looking for them costs time on every request.
-            client.trust_env = False
         return cls(client, docker_host, options.timeout_seconds)
 
     # -- the engine itself ------------------------------------------------------------------------------------------
@@ -432,6 +430,15 @@ def _import_sdk() -> t.Any:
     return docker
 
 
+def _client_class(docker: t.Any) -> t.Any:
+    """Return the SDK's client, deaf to the environment of its HTTP library.
+
+    REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE would take the place of *ca_path*, and switch verification on where it is off;
+    a proxy cannot pass on what `exec` needs; and looking for all that takes time on every request.
+    """
+    return type("Client", (docker.APIClient,), {"trust_env": property(lambda client: False, lambda client, value: None)})
+
+
 @contextlib.contextmanager
 def _plain_distutils() -> t.Iterator[None]:
     """Keep setuptools out of ``import distutils`` (which SDKs before 6 do): it takes longer than all the rest."""
@@ -491,6 +498,8 @@ def _classified(source: str, error: BaseException) -> CheckError:
     text = str(error)
     if "Name or service not known" in text or "getaddrinfo" in text or "NameResolutionError" in text:
         return CheckError(source, text, "Correct docker_host: its name does not resolve.", "not-running")
+    if "SSL" in text or "certificate" in text:
+        return CheckError(source, text, "Correct ca_path, client_cert, client_key and tls_hostname, or the scheme of docker_host.", "protocol-error")
     code = "not-running" if any(isinstance(link, OSError) and "onnection" in type(link).__name__ for link in chain) else "protocol-error"
     return CheckError(source, text or type(error).__name__, "Ask the engine by hand: docker version", code)
 
@@ -593,12 +602,12 @@ def _frames(reader: t.Any, connection: t.Any, deadline: float, source: str) -> t
 def _send_all(connection: t.Any, data: bytes, source: str) -> None:
     try:
         connection.sendall(data)
-        connection.shutdown(socket.SHUT_WR)
-    except (BrokenPipeError, ConnectionResetError):
-        # The process ended without reading all: its exit code tells.
-        pass
+        # Of the plain socket: that of a TLS socket takes the encryption away, and the answer is still to come.
+        socket.socket.shutdown(connection, socket.SHUT_WR)
     except OSError as error:
-        raise CheckError(source, f"could not send its input: {error}", "", "protocol-error") from error
+        # Where the process ended without reading all, its exit code tells.
+        if error.errno not in (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN):
+            raise CheckError(source, f"could not send its input: {error}", "", "protocol-error") from error
 
 
 class _Unseekable(io.RawIOBase):

@@ -11,9 +11,12 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import socket
 import socketserver
+import ssl
 import struct
+import subprocess
 import sys
 import tarfile
 import threading
@@ -52,7 +55,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(length)
         path = self.path.partition("?")[0]
         path = path[path.index("/", 1) :] if path.startswith("/v1.") else path
-        server = t.cast(Server, self.server)
+        server = t.cast(t.Any, self.server)
         server.seen.append((self.path, body))
         answer = server.answers.get(path, (404, b'{"message": "no such thing"}'))
         if callable(answer):
@@ -191,6 +194,68 @@ def test_options_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_options_from_parameters() -> None:
     options = EngineOptions.from_params({"docker_host": None, "timeout": 7, "tls": True, "log_tail": 3})
     assert options == EngineOptions(timeout_seconds=7.0, tls=True)
+
+
+# -- by TLS --------------------------------------------------------------------------------------------------------
+
+
+class TcpServer(http.server.ThreadingHTTPServer):
+    """The same answers over TCP, by TLS."""
+
+    daemon_threads = True
+
+    def __init__(self, certificate: pathlib.Path, key: pathlib.Path) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+        self.answers: dict[str, t.Any] = {"/version": (200, b'{"ApiVersion": "1.45", "Version": "26.1.5"}')}
+        self.seen: list[tuple[str, bytes]] = []
+
+
+def self_signed(directory: pathlib.Path, name: str) -> tuple[pathlib.Path, pathlib.Path]:
+    certificate, key = directory / f"{name}.pem", directory / f"{name}.key"
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", str(key), "-out", str(certificate), *names]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return certificate, key
+
+
+@pytest.fixture
+def tls_server(tmp_path: pathlib.Path) -> t.Iterator[TcpServer]:
+    with TcpServer(*self_signed(tmp_path, "server")) as running:
+        threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield running
+        running.shutdown()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificates with openssl")
+def test_tls_with_and_without_verification(tls_server: TcpServer, tmp_path: pathlib.Path) -> None:
+    docker_host = f"tcp://127.0.0.1:{tls_server.server_address[1]}"
+    ca_path = str(tmp_path / "server.pem")
+    verified = Engine.connect(EngineOptions(docker_host=docker_host, validate_certs=True, ca_path=ca_path, timeout_seconds=5))
+    assert verified.version == "26.1.5" and verified.remote
+    assert Engine.connect(EngineOptions(docker_host=docker_host, tls=True, timeout_seconds=5)).version == "26.1.5"
+    with_name = EngineOptions(docker_host=docker_host, validate_certs=True, ca_path=ca_path, tls_hostname="localhost", timeout_seconds=5)
+    assert Engine.connect(with_name).version == "26.1.5"
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificates with openssl")
+def test_a_certificate_of_another_authority(tls_server: TcpServer, tmp_path: pathlib.Path) -> None:
+    other, dummy = self_signed(tmp_path, "other")
+    docker_host = f"tcp://127.0.0.1:{tls_server.server_address[1]}"
+    error = failure(EngineOptions(docker_host=docker_host, validate_certs=True, ca_path=str(other), timeout_seconds=5))
+    assert error.code == "protocol-error" and "ca_path" in error.hint
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificates with openssl")
+def test_exec_with_input_by_tls(tls_server: TcpServer) -> None:
+    answers = tls_server.answers
+    answers["/containers/a/exec"] = (201, b'{"Id": "e1"}')
+    answers["/exec/e1/start"] = upgraded(frame(1, b"answer"))
+    answers["/exec/e1/json"] = (200, b'{"ExitCode": 0}')
+    engine = Engine.connect(EngineOptions(docker_host=f"tcp://127.0.0.1:{tls_server.server_address[1]}", tls=True, timeout_seconds=5))
+    assert engine.exec("a", ["cat"], 5, stdin=b"question").stdout == b"answer"
 
 
 # -- what it says of itself ----------------------------------------------------------------------------------------
