@@ -55,7 +55,7 @@ def test_the_limit_ends_with_its_block() -> None:
 @pytest.mark.parametrize(
     ("result", "reason"),
     [
-        ({"msg": "The module failed\nsee below", "module_stderr": "noise\n/bin/sh: 1: /usr/bin/python: not found\n"}, "The module failed (/bin/sh: 1: /usr/bin/python: not found)"),
+        ({"msg": "Failed\nsee below", "module_stderr": "noise\nsh: 1: python: not found\n"}, "Failed (sh: 1: python: not found)"),
         ({"msg": "No space left on device"}, "No space left on device"),
         ({}, "the module gave no reason"),
     ],
