@@ -61,10 +61,9 @@ def _dispatch(options: argparse.Namespace) -> None:
         for name in options.names:
             _undo(name, stack)
     else:
-        for name in reversed(faults.switched_on(stack)):
-            _undo(name, stack)
-        with step("Removing traces"):
-            faults.forget_traces(stack)
+        active = {name: _entry(name, stack).fault() for name in reversed(faults.switched_on(stack))}
+        with step(f"Taking back {', '.join(active) or 'nothing'}, and removing traces"):
+            faults.reset(active, stack)
 
 
 def main(argv: t.Optional[t.Sequence[str]] = None) -> int:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import abc
+import typing as t
 
 from stacklib import tokens, traffic
 from testbedlib.console import CommandFailed
@@ -32,9 +33,8 @@ class Fault(abc.ABC):
     def shows(self, stack: RunningStack) -> bool:
         """Return whether the fault has its effect."""
 
-    def undo(self, stack: RunningStack) -> None:
-        """Take the fault back; its variables are as before already."""
-        stack.up(stack.backend)
+    def repair(self, stack: RunningStack) -> None:  # noqa: B027  # most faults have nothing more to take back
+        """Take back what is neither a variable nor a stopped container: those are seen to by whoever calls this."""
 
 
 class BackendImportError(Fault):
@@ -76,9 +76,6 @@ class DatabaseStopped(Fault):
     def shows(self, stack: RunningStack) -> bool:
         return stack.state(stack.database).get("Status") == self.value and stack.shop().send(traffic.Call("GET", "/health")) == 503
 
-    def undo(self, stack: RunningStack) -> None:
-        stack.compose("start", stack.database)
-
 
 class PendingMigration(Fault):
     """The code is newer than the database: its last revision was not applied."""
@@ -89,7 +86,7 @@ class PendingMigration(Fault):
     def shows(self, stack: RunningStack) -> bool:
         return stack.sql("SELECT version_num FROM alembic_version") != self.value
 
-    def undo(self, stack: RunningStack) -> None:
+    def repair(self, stack: RunningStack) -> None:
         stack.compose("exec", "-T", stack.backend, "alembic", "upgrade", "head")
 
 
@@ -106,7 +103,7 @@ class SlowQuery(Fault):
         slow = f"SELECT count(*) FROM pg_stat_statements WHERE query LIKE '%{self.value}%' AND calls >= 5 AND mean_exec_time > 300"
         return stack.sql(slow) != "0"
 
-    def undo(self, stack: RunningStack) -> None:
+    def repair(self, stack: RunningStack) -> None:
         stack.sql(f"CREATE INDEX IF NOT EXISTS ix_{self.value}_order_id ON {self.value} (order_id)")
 
 
@@ -123,7 +120,7 @@ class ErrorBurst(Fault):
     def shows(self, stack: RunningStack) -> bool:
         return stack.shop().send(self._call()) == 500
 
-    def undo(self, stack: RunningStack) -> None:
+    def repair(self, stack: RunningStack) -> None:
         stack.sql(f"UPDATE items SET attributes = attributes || jsonb_build_object('discount', '0.1') WHERE id = {self.ITEM}")
 
     def _call(self) -> traffic.Call:
@@ -142,7 +139,7 @@ class SlowEndpoint(Fault):
     def shows(self, stack: RunningStack) -> bool:
         return stack.sql("SELECT value FROM app_settings WHERE key = 'report_pacing_ms'") == str(self.DELAY_MS)
 
-    def undo(self, stack: RunningStack) -> None:
+    def repair(self, stack: RunningStack) -> None:
         stack.sql("DELETE FROM app_settings WHERE key = 'report_pacing_ms'")
 
 
@@ -179,9 +176,8 @@ class PortTaken(Fault):
     def shows(self, stack: RunningStack) -> bool:
         return self.value in str(stack.state(stack.backend).get("Error", ""))
 
-    def undo(self, stack: RunningStack) -> None:
+    def repair(self, stack: RunningStack) -> None:
         stack.command("docker", "rm", "--force", self._holder(stack))
-        stack.up(stack.backend)
 
     @staticmethod
     def _holder(stack: RunningStack) -> str:
@@ -218,10 +214,9 @@ class DiskNearlyFull(Fault):
         used = stack.command("df", "--output=pcent", self._directory(stack)).splitlines()[-1]
         return int(used.strip().rstrip("%")) >= self.FILL_PERCENT - 1
 
-    def undo(self, stack: RunningStack) -> None:
+    def repair(self, stack: RunningStack) -> None:
         stack.compose("stop", stack.backend)
         stack.command("umount", self._directory(stack))
-        stack.up(stack.backend)
 
     @staticmethod
     def _directory(stack: RunningStack) -> str:
@@ -237,7 +232,7 @@ class StatementsMissing(Fault):
     def shows(self, stack: RunningStack) -> bool:
         return stack.sql("SELECT count(*) FROM pg_extension WHERE extname = 'pg_stat_statements'") == "0"
 
-    def undo(self, stack: RunningStack) -> None:
+    def repair(self, stack: RunningStack) -> None:
         stack.sql("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
 
 
@@ -250,7 +245,7 @@ class HealthEndpointFails(Fault):
     def shows(self, stack: RunningStack) -> bool:
         return stack.shop().send(traffic.Call("GET", "/health")) == 500 and stack.health(stack.backend) == "unhealthy"
 
-    def undo(self, stack: RunningStack) -> None:
+    def repair(self, stack: RunningStack) -> None:
         stack.sql("DELETE FROM app_settings WHERE key = 'health_pool_limit_percent'")
 
 
@@ -308,6 +303,13 @@ def inject(name: str, fault: Fault, stack: RunningStack) -> None:
 
 def undo(name: str, fault: Fault, stack: RunningStack) -> None:
     """Take *fault* back and wait until the stack is well, unless other faults are still on."""
+    _repair(name, fault, stack)
+    stack.compose("up", "-d", check=not stack.remembered())
+    if not stack.remembered():
+        stack.wait_until_well()
+
+
+def _repair(name: str, fault: Fault, stack: RunningStack) -> None:
     states = stack.remembered()
     if name not in states:
         return
@@ -317,18 +319,21 @@ def undo(name: str, fault: Fault, stack: RunningStack) -> None:
         if not any(states.values()):
             # With its old time, too: what was not recreated must not look older than the file.
             stack.command("mv", ".faults/env.before", ".env")
-    fault.undo(stack)
+    fault.repair(stack)
     stack.remember(states)
-    if not states:
-        stack.wait_until_well()
 
 
-def forget_traces(stack: RunningStack) -> None:
-    """Remove what past faults left behind in logs and statistics, so that the next one stands alone."""
-    stack.command("sh", "-c", "rm -f logs/*")
-    stack.compose("up", "-d", "--force-recreate")
-    stack.wait_until_well()
+def reset(active: t.Mapping[str, Fault], stack: RunningStack) -> None:
+    """Take the *active* faults back, and remove what they left in logs, statistics and containers, so that the next one stands alone."""
+    for name, fault in active.items():
+        _repair(name, fault, stack)
+    stack.up(stack.database)
+    stack.wait_until(lambda: stack.health(stack.database) == "healthy", f"{stack.database} is healthy")
+    stack.compose("rm", "--stop", "--force", stack.backend)
+    stack.command("sh", "-c", 'rm -f logs/*; : > "$1"', "forget", (stack.inspect(stack.database) or {})["LogPath"])
     stack.sql("SELECT pg_stat_statements_reset(); SELECT pg_stat_reset()")
+    stack.up(stack.backend)
+    stack.wait_until_well()
 
 
 def switched_on(stack: RunningStack) -> list[str]:

@@ -120,7 +120,7 @@ class RunningStack:
 
     def wait_until(self, condition: t.Callable[[], bool], what: str) -> None:
         """Wait until *condition* holds, at most :data:`EFFECT_SECONDS`."""
-        wait_until(condition, EFFECT_SECONDS, f"{self.project}: {what}", pause_seconds=0.3)
+        wait_until(condition, EFFECT_SECONDS, f"{self.project}: {what}", pause_seconds=0.5)
 
     def wait_until_well(self) -> None:
         """Wait until both services are healthy."""

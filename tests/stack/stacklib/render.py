@@ -35,9 +35,9 @@ class StackOptions:
     backend_memory: str = "256m"
     database_memory: str = "512m"
     restart: str = "unless-stopped"
-    health_interval: str = "5s"
+    health_interval: str = "3s"
     health_retries: int = 3
-    health_start_period: str = "15s"
+    health_start_period: str = "8s"
     postgres_user: str = "postgres"
     postgres_db: str = "mydb"
     seed_orders: int = 2000

@@ -13,17 +13,19 @@ from alembic.config import Config
 from app.core.config import settings
 from app.core.database import engine
 
+# Numbers are given, not drawn: a first start that was cut short has rolled back its rows, but not its sequences.
 SEED = (
-    """INSERT INTO items (name, price, attributes)
-       SELECT 'Item ' || n, 5 + n % 200, jsonb_build_object('discount', '0.' || (n % 4), 'supplier', 'S' || n % 17)
+    """INSERT INTO items (id, name, price, attributes)
+       SELECT n, 'Item ' || n, 5 + n % 200, jsonb_build_object('discount', '0.' || (n % 4), 'supplier', 'S' || n % 17)
        FROM generate_series(1, :items) AS n""",
-    """INSERT INTO orders (item_id, customer, quantity, created_at)
-       SELECT 1 + n % :items, 'customer-' || n % 400, 1 + n % 5, now() - (:orders - n) * interval '20 seconds'
+    """INSERT INTO orders (id, item_id, customer, quantity, created_at)
+       SELECT n, 1 + n % :items, 'customer-' || n % 400, 1 + n % 5, now() - (:orders - n) * interval '20 seconds'
        FROM generate_series(1, :orders) AS n""",
     """INSERT INTO order_events (order_id, kind, payload, created_at)
        SELECT 1 + (n * 7919) % :orders, (ARRAY['created', 'paid', 'packed', 'shipped', 'delivered'])[1 + n % 5],
               'carrier=' || n % 9 || ' parcel=' || md5(n::text), now() - (:events - n) * interval '2 seconds'
        FROM generate_series(1, :events) AS n""",
+    "SELECT setval('items_id_seq', :items), setval('orders_id_seq', :orders)",
 )
 
 
