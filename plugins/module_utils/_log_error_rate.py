@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 import typing as t
 
@@ -101,6 +102,80 @@ def collect_logs(stacks: t.Sequence[Stack], engine: t.Optional[Engine], options:
     return analyse(sources, engine, options, errors=errors)
 
 
+def check_logs(params: t.Mapping[str, t.Any], check_mode: bool = False) -> Facts:
+    """Return what the module ``log_error_rate`` returns for its *params*.
+
+    :raises ValueError: an option is no time, window or zone.
+    """
+    options = _options(params, check_mode)
+    stacks: list[Stack] = []
+    engine: t.Optional[Engine] = None
+    problems: list[CheckError] = []
+    if not (options.paths or options.units) or params["project_src"] or params["project_name"] or params["services"]:
+        # Here, because a log at a path needs nothing of Docker.
+        from ._discovery import Selection, discover
+        from ._engine import Engine as DockerEngine
+        from ._engine import EngineOptions
+
+        try:
+            engine = DockerEngine.connect(EngineOptions.from_params(params))
+            stacks = discover(engine, Selection.from_params(params))
+        except CheckError as error:
+            problems.append(error)
+    logs, requests = collect_logs(stacks, engine, options)
+    if problems:
+        logs["errors"] = [*(error.as_dict() for error in problems), *(error for error in logs["errors"] if error["source"] != "logs")]
+        logs["status"] = worst([logs["status"], "unknown"])
+    return {**logs, "requests": requests if options.requests else None}
+
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _options(params: t.Mapping[str, t.Any], check_mode: bool) -> LogOptions:
+    window = str(params["window"]).strip()
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([smhd]?)", window)
+    if window != "all" and (not match or not float(match[1])):
+        raise ValueError(f"window must be 'all' or a time span as 90s, 15m, 1h or 3d, not {window!r}")
+    zone = params["timezone"] or ""
+    if zone and zone_of(zone) is None:
+        raise ValueError(f"timezone must be UTC, an offset as +08:00 or a name that the target knows, not {zone!r}")
+    since, until = (_moment(params, name, zone) for name in ("since", "until"))
+    if since is not None and until is not None and since >= until:
+        raise ValueError("since must be before until")
+    return LogOptions(
+        window_seconds=float(match[1]) * _UNITS[match[2] or "s"] if match else 0.0,
+        slow_request_ms=params["slow_request_ms"],
+        paths=tuple(params["paths"]),
+        since=since,
+        until=until,
+        whole=window == "all" and since is None,
+        baseline=params["baseline"],
+        requests=params["requests"],
+        minimum_level={"warning": WARNING, "error": ERROR, "critical": CRITICAL}[params["level"]],
+        minimum_records=params["min_records"],
+        errors=Thresholds(params["errors_warning"], params["errors_critical"]),
+        percent=Thresholds(params["error_percent_warning"], params["error_percent_critical"]),
+        per_minute=Thresholds(params["errors_per_minute_warning"], params["errors_per_minute_critical"]),
+        zone=zone,
+        max_bytes=max(1 << 20, params["max_bytes"]),
+        units=tuple(params["units"]),
+        state_file=params["state_file"],
+        check_mode=check_mode,
+    )
+
+
+def _moment(params: t.Mapping[str, t.Any], name: str, zone: str) -> t.Optional[float]:
+    text = params[name]
+    if text is None:
+        return None
+    date = re.fullmatch(r"\d{4}-\d\d-\d\d", text)
+    moment = Clock(zone_of(zone or "UTC")).read(text + "T00:00:00" if date else text)
+    if moment is None:
+        raise ValueError(f"{name} must be a time as 2026-11-23T10:00:00Z, not {text!r}")
+    return moment
+
+
 def path_sources(paths: t.Sequence[str], stacks: t.Sequence[Stack] = ()) -> tuple[list[LogSource], list[CheckError]]:
     """Return the logs at paths, globs and directories, with their service where it is a mount of one."""
     bases, errors = expand(paths)
@@ -169,6 +244,8 @@ def _read(source: LogSource, engine: t.Optional[Engine], options: LogOptions, st
     except CheckError as error:
         result.reason = error.code if error.code in ("missing", "permission-denied", "driver-unreadable", "timeout", "binary", "empty") else "driver-unreadable"
         result.errors.append(error)
+    if tally.first_time is not None and tally.first_time <= tally.baseline.start:
+        result.reached_back = True
     if clock.assumed:
         result.assumptions.append(f"its times have no zone: taken as {zone_name}")
     if tally.untimed:

@@ -398,7 +398,8 @@ def _of_fields(fields: dict[str, t.Any], clock: Clock) -> Record:
     logger = _first(fields, loggers, _as_text) if loggers else None
     status = _first(fields, statuses, _as_status) if statuses else None
     if status is None:
-        return _with_request(Record(when, level, message, logger, detail, None, None, None, None, True, "json"))
+        record = Record(when, level, message, logger, detail, None, None, None, None, True, "json")
+        return _with_request(record) if " HTTP/" in message else record
     duration = _first(fields, durations, _as_ms)
     return Record(when, level, message, logger, detail, status, duration, _first(fields, methods, _as_text), _first(fields, paths, _as_text), True, "json")
 

@@ -43,6 +43,8 @@ OTHER_SHAPE = "(other messages)"
 
 _BYTE_DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _HIDDEN = re.compile(rb'HTTP/|status(?:_code)?\\?"')
+# An access line as the message of a JSON record.
+_QUOTED = re.compile(rb' HTTP/[\d.]{1,5}\\{1,3}" \d{3}')
 _DIGITS = {ord(digit): "0" for digit in "123456789"}
 _MASK = re.compile(
     r"""'[^'\n]{1,200}'|"[^"\n]{1,200}"|[\w.+-]{1,64}@[\w-]{1,64}\.[\w.]{1,64}"""
@@ -105,6 +107,7 @@ class Tally:
         self.window = Period(start, end)
         self.baseline = Period(start if baseline_start is None else baseline_start, start)
         self.requests = requests
+        self.first_time: t.Optional[float] = None
         self.last_time: t.Optional[float] = None
         self.untimed = 0
         self._shapes: dict[str, str] = {}
@@ -117,8 +120,7 @@ class Tally:
 
     def add(self, record: Record, moment: float) -> None:
         """Count one record."""
-        if self.last_time is None or moment > self.last_time:
-            self.last_time = moment
+        self.saw(moment)
         period = self.period(moment)
         if period is None:
             return
@@ -140,8 +142,7 @@ class Tally:
 
     def add_harmless(self, minute: int, count: int) -> None:
         """Count records below warning of one whole minute (since the epoch)."""
-        if self.last_time is None or minute * 60 > self.last_time:
-            self.last_time = float(minute * 60)
+        self.saw(minute * 60.0)
         period = self.period(minute * 60)
         if period is not None:
             period.lines += count
@@ -167,9 +168,17 @@ class Tally:
             else:
                 period.warnings += 1
             group.seen(moment)
-        if self.last_time is None or moment > self.last_time:
-            self.last_time = moment
+        self.saw(moment)
         return True
+
+    def saw(self, moment: float) -> None:
+        """Know that a record was written at *moment*."""
+        if self.last_time is None or self.first_time is None:
+            self.first_time = self.last_time = moment
+        elif moment > self.last_time:
+            self.last_time = moment
+        elif moment < self.first_time:
+            self.first_time = moment
 
     def shape(self, text: str) -> str:
         """Return the shape of *text*; those seen before are remembered."""
@@ -417,7 +426,10 @@ class Scanner:
         ordered = any(record is None for dummy, record, dummy2, dummy3 in read)
         if ordered and (known or not self._continues_well(data, start, end, items, harmless, read)):
             return False
-        requests = self._requests(data, start, end, harmless, [*(moment for dummy, dummy2, moment in known), *_moments(read)])
+        moments = [*(moment for dummy, dummy2, moment in known), *_moments(read)]
+        expected = "json" if self._layouts[0].request_mark else "access"
+        foreign = any(record is not None and record.status is not None and record.kind != expected for dummy, record, dummy2, dummy3 in read)
+        requests = self._requests(data, start, end, harmless, moments, foreign)
         if requests is None:
             return False
         self._count(items, counts, harmless, read, ordered)
@@ -427,6 +439,8 @@ class Scanner:
         if record is not None and items[-1] in harmless:
             self.assembler.after_harmless(not record.closed)
             self.assembler.time = record.time if record.time is not None else last[2]
+            if self.assembler.time is not None:
+                self.tally.saw(self.assembler.time)
         if self.tally.requests is not None and requests:
             groups = self._layouts[0].request_groups
             scale = next((float(name.partition("*")[2]) for name in groups if "*" in name), 1.0)
@@ -526,9 +540,9 @@ class Scanner:
         return minute
 
     def _requests(
-        self, data: bytes, start: int, end: int, harmless: t.Mapping[bytes, int], moments: t.Iterable[t.Optional[float]]
+        self, data: bytes, start: int, end: int, harmless: t.Mapping[bytes, int], moments: t.Iterable[t.Optional[float]], foreign: bool
     ) -> t.Optional[list[tuple[bytes, ...]]]:
-        """Return the requests of the block's lines; ``None`` where some may be hidden from the pattern."""
+        """Return the requests of the block's lines; ``None`` where some may be hidden from the pattern, as *foreign* ones are."""
         if self.tally.requests is None:
             return []
         window = self.tally.window
@@ -538,9 +552,9 @@ class Scanner:
             return []
         if self._request is None:
             return None if _HIDDEN.search(data, start, end) else []
-        if False in inside:
-            return None
         layout = self._layouts[0]
+        if False in inside or foreign or (layout.request_mark and b"HTTP/" in data and _QUOTED.search(data, start, end)):
+            return None
         found = self._request.findall(data, start, end)
         expected = data.count(layout.request_mark or b"\n", start, end)
         if len(found) != expected:

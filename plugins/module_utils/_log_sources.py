@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import typing as t
 
 from ._envelope import CheckError, rfc3339
@@ -22,6 +23,9 @@ if t.TYPE_CHECKING:
     from ._engine import Engine
 
 API_LINES = 20000
+#: In pieces of this size engines keep long lines.
+PIECE_BYTES = 16384
+_STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z) ")
 TIMEOUT_SECONDS = 20.0
 
 # Mounted for other reasons than to keep this stack's logs there.
@@ -107,12 +111,29 @@ def lines_of_engine(source: LogSource, engine: t.Optional[Engine], since: float)
             "Use the logging driver json-file or local for this service.",
             "driver-unreadable",
         )
-    lines = []
-    for line in engine.logs_tail(source.container_id, API_LINES, since, timestamps=True).split(b"\n"):
-        when, dummy, text = line.partition(b" ")
-        if len(when) >= 20 and when.endswith(b"Z"):
-            lines.append(_wrapped(text.decode("utf-8", "replace"), when.decode("latin-1")))
-    return b"".join(lines)
+    return b"".join(
+        _wrapped(text.decode("utf-8", "replace"), when)
+        for line in engine.logs_tail(source.container_id, API_LINES, since, timestamps=True).split(b"\n")
+        for when, text in _of_line(line)
+    )
+
+
+def _of_line(line: bytes) -> t.Iterator[tuple[str, bytes]]:
+    """Yield the time and the text of what the engine gave as one line.
+
+    Of a line that the driver keeps in pieces every piece has its time in front, and the newline behind the last is missing.
+    """
+    parts = _STAMP.split(line) if len(line) > PIECE_BYTES else _STAMP.split(line, maxsplit=1)
+    when, text = "", b""
+    # The first part stands before any time: it is the rest of a line whose begin was cut off.
+    for stamp, piece in zip(parts[1::2], parts[2::2]):
+        text += piece
+        when = when or stamp.decode("latin-1")
+        if len(piece) < PIECE_BYTES:
+            yield when, text
+            when, text = "", b""
+    if text:
+        yield when, text
 
 
 def lines_of_journal(source: LogSource, since: float) -> bytes:

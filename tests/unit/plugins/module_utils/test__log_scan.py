@@ -192,6 +192,7 @@ noise = st.sampled_from((
     b'{"level": "error", "timestamp": "2026-11-23T12:03:01.5Z", "message": "other order"}',
     b'{"timestamp": "2026-11-23T12:03:00.000000Z", "level": "ERROR", "message": "upper"}', b"2026-11-23 12:03:00,000 [error] lower", b"DETAIL:  Key (id)=(1)",
     b'172.18.0.1 - - [23/Nov/2026:12:03:00 +0000] "GET /x HTTP/1.1" 502 1 "-" "-"',
+    b'{"timestamp": "2026-11-23T12:03:00Z", "level": "info", "message": "127.0.0.1:5 - \\"GET /x HTTP/1.1\\" 503"}',
     b'level=error ts=2026-11-23T12:03:00Z msg="boom 7"', b"1795435380", b"x" * 5000,
     b'{"log":"plain\\n","stream":"stdout","time":"2026-11-23T12:03:00.1Z"}', b'{"log":"half ","stream":"stderr","time":"2026-11-23T12:03:00.1Z"}',
 ))  # fmt: skip
