@@ -17,6 +17,9 @@ import functools
 import re
 import typing as t
 import urllib.parse
+import warnings
+
+from ._closures import Closure, ClosureCompiler, is_true
 
 try:
     import jmespath
@@ -27,6 +30,8 @@ try:
     HAS_JMESPATH = True
 except ImportError:
     HAS_JMESPATH = False
+
+__all__ = ["ConditionError", "Expression", "function_names", "is_true", "metric_verdict", "parse_time", "pattern_problem", "version_key"]
 
 MAXIMUM_EXPRESSION = 2048
 MAXIMUM_PATTERN = 200
@@ -212,9 +217,9 @@ def function_names() -> frozenset[str]:
 
 
 class Expression:
-    """One JMESPath expression, compiled. Plain paths, which most are, are followed without the interpreter."""
+    """One JMESPath expression, compiled. Plain paths, which most are, are followed as they are."""
 
-    __slots__ = ("_keys", "parsed", "text")
+    __slots__ = ("_closure", "_keys", "parsed", "shared", "text")
 
     def __init__(self, text: str) -> None:
         """Compile *text*.
@@ -225,12 +230,18 @@ class Expression:
         if len(text) > MAXIMUM_EXPRESSION:
             raise ConditionError(f"the expression is longer than {MAXIMUM_EXPRESSION} characters")
         try:
-            self.parsed = t.cast(dict[str, t.Any], jmespath.compile(text).parsed)
+            with warnings.catch_warnings():
+                # `word` in backticks without quotes is an old spelling of text, and mostly a forgotten pair of quotes.
+                warnings.simplefilter("error", PendingDeprecationWarning)
+                self.parsed = t.cast(dict[str, t.Any], jmespath.compile(text).parsed)
         except RecursionError as error:
             raise ConditionError("the expression is nested too deeply") from error
-        except jmespath.exceptions.JMESPathError as error:
+        except (jmespath.exceptions.JMESPathError, PendingDeprecationWarning) as error:
             raise ConditionError(f"not JMESPath: {' '.join(str(error).split())}") from error
         self.text = text
+        #: Whether it gives the same for every rule, whatever the rule's own thresholds and items.
+        self.shared = not re.search(r"\b(?:thresholds|item|parent)\b", text)
+        self._closure: t.Optional[Closure] = None
         self._keys = tuple(text.split(".")) if _PATH.fullmatch(text) else None
 
     def __call__(self, context: t.Any) -> t.Any:
@@ -242,14 +253,11 @@ class Expression:
                 context = context.get(key)
             return context
         try:
-            return _interpreter().visit(self.parsed, context)
+            if self._closure is None:
+                self._closure = ClosureCompiler(_interpreter()).compile(self.parsed)
+            return self._closure(context)
         except Exception as error:  # JMESPath raises TypeError and others from inside Python's operators
             raise ConditionError(f"{type(error).__name__}: {' '.join(str(error).split())} in {self.text}") from error
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
-
-
-def is_true(value: t.Any) -> bool:
-    """Return whether *value* is true in JMESPath's sense: 0 is, empty text, arrays and mappings are not."""
-    return not (value is None or value is False or value in ("", [], {}))

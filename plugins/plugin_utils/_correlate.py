@@ -43,38 +43,39 @@ class ServiceGraph:
         self._read(facts)
 
     def _read(self, facts: t.Mapping[str, t.Any]) -> None:
-        containers = _items(facts, "compose", "containers")
+        containers = _mappings(facts, "compose", "containers")
         for container in containers:
             self._name(container)
-        for declared in _items(facts, "compose", "projects"):
-            for service in declared.get("services") or ():
-                self._declared(declared.get("name"), service.get("name"), service.get("depends_on"))
+        for declared in _mappings(facts, "compose", "projects"):
+            for service in _mappings(declared, "services"):
+                self._declared(declared.get("name"), service.get("name"), service)
         for container in containers:
-            project, name = container.get("project") or "", container.get("service")
-            self._declared(project, name, container.get("depends_on"))
-            for url in container.get("database_urls") or ():
-                self._edge(project, name, self._names.get((project, url.get("host") or "")))
-        for link in _items(facts, "links", "links"):
+            project, name = container.get("project"), container.get("service")
+            self._declared(project, name, container)
+            for url in _mappings(container, "database_urls"):
+                self._edge(project, name, self._names.get((_text(project), _text(url.get("host")))))
+        for link in _mappings(facts, "links", "links"):
             self._edge(link.get("project"), link.get("from_service"), link.get("to_service"))
-        for login in _items(facts, "database_logins", "logins"):
+        for login in _mappings(facts, "database_logins", "logins"):
             self._edge(login.get("project"), login.get("service"), login.get("target_service"))
 
     def _name(self, container: t.Mapping[str, t.Any]) -> None:
         """Remember every name under which other containers of the project reach this one."""
-        project, service = container.get("project") or "", container.get("service") or ""
+        project, service = _text(container.get("project")), _text(container.get("service"))
         names = [service, container.get("name")]
-        for network in container.get("networks") or ():
-            names.extend(network.get("aliases") or ())
+        for network in _mappings(container, "networks"):
+            aliases = network.get("aliases")
+            names.extend(aliases if isinstance(aliases, list) else [])
         for name in names:
-            if name:
-                self._names.setdefault((project, name), service)
+            if _text(name):
+                self._names.setdefault((project, _text(name)), service)
 
-    def _declared(self, project: t.Optional[str], service: t.Optional[str], depends_on: t.Any) -> None:
-        for dependency in depends_on or ():
+    def _declared(self, project: t.Any, service: t.Any, owner: t.Mapping[str, t.Any]) -> None:
+        for dependency in _mappings(owner, "depends_on"):
             self._edge(project, service, dependency.get("service"))
 
-    def _edge(self, project: t.Optional[str], service: t.Optional[str], needed: t.Optional[str]) -> None:
-        if project and service and needed and service != needed:
+    def _edge(self, project: t.Any, service: t.Any, needed: t.Any) -> None:
+        if all(_text(value) for value in (project, service, needed)) and service != needed:
             self._needed_by.setdefault((project, needed), set()).add((project, service))
 
     def dependants(self, services: t.Iterable[Service]) -> frozenset[Service]:
@@ -90,8 +91,14 @@ class ServiceGraph:
         return frozenset(found - start)
 
 
-def _items(facts: t.Mapping[str, t.Any], collector: str, name: str) -> list[dict[str, t.Any]]:
-    value = (facts.get(collector) or {}).get(name)
+def _text(value: t.Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _mappings(value: t.Any, *keys: str) -> list[dict[str, t.Any]]:
+    """Return the mappings in the list at *keys* of *value*: what has another shape than the schema says is left out."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
     return [element for element in value if isinstance(element, dict)] if isinstance(value, list) else []
 
 

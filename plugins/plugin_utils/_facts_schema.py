@@ -64,6 +64,8 @@ class Node:
         hint = f"; did you mean {close[0]}?" if close else ""
         if self.kind == "list":
             hint = "; it is a list, so [] or a filter belongs before the name"
+        if self.kind == "leaf":
+            hint = "; what is before it is a plain value (a negation binds closer than a dot: write !(a.b))"
         raise UnknownPath(f"{where} is not in the facts schema{hint}")
 
     def item(self) -> Node:

@@ -132,22 +132,24 @@ class Outcome:
     error: str = ""
 
 
-def evaluate(rule: Rule, context: dict[str, t.Any]) -> Outcome:
-    """Return what *rule* says in *context* (``facts``, ``host``, ``thresholds``, or ``fleet``). Never raises."""
-    collectors = context.get("facts") or {}
+def evaluate(rule: Rule, context: dict[str, t.Any], memo: t.Optional[dict[str, t.Any]] = None) -> Outcome:
+    """Return what *rule* says in *context* (``facts``, ``host``, ``thresholds``, or ``fleet``). Never raises.
+
+    *memo* keeps what expressions over all facts gave: many rules go over the same containers.
+    """
     try:
-        items = _items(rule, context)
+        items = _items(rule, context, {} if memo is None else memo)
     except ConditionError as error:
         return Outcome("error", error=str(error))
-    lacking = frozenset(name for name in rule.collectors if (collectors.get(name) or {}).get("status", "ok" if name in collectors else "unknown") == "unknown")
     if not items:
+        lacking = frozenset(name for name in rule.collectors if _is_unread(context.get("facts") or {}, name))
         return Outcome("unknown", lacking=lacking or rule.collectors) if lacking or items is None else Outcome("pass")
     hits: list[dict[str, t.Any]] = []
     unknown = False
     error_text = ""
     for item in items:
         try:
-            if any(required(item) is None for required in rule.requires):
+            if _lacks(rule, item):
                 unknown = True
             elif is_true(rule.when(item)) and len(hits) < _MAXIMUM_HITS:
                 hits.append(item)
@@ -160,17 +162,35 @@ def evaluate(rule: Rule, context: dict[str, t.Any]) -> Outcome:
     return Outcome("unknown", lacking=rule.collectors) if unknown else Outcome("pass")
 
 
-def _items(rule: Rule, context: dict[str, t.Any]) -> t.Optional[list[dict[str, t.Any]]]:
+def _is_unread(collectors: t.Mapping[str, t.Any], name: str) -> bool:
+    envelope = collectors.get(name)
+    return envelope is None or envelope.get("status") == "unknown"
+
+
+def _lacks(rule: Rule, context: dict[str, t.Any]) -> bool:
+    for required in rule.requires:
+        if required(context) is None:
+            return True
+    return False
+
+
+def _items(rule: Rule, context: dict[str, t.Any], memo: dict[str, t.Any]) -> t.Optional[list[dict[str, t.Any]]]:
     """Return one context for each item of the rule; ``None`` where the facts have no such list at all."""
     contexts = [context]
     for expression in rule.for_each:
         inner: list[dict[str, t.Any]] = []
         absent = True
         for outer in contexts:
-            items = expression(outer)
+            if outer is context and expression.shared:
+                if expression.text not in memo:
+                    memo[expression.text] = expression(outer)
+                items = memo[expression.text]
+            else:
+                items = expression(outer)
             if isinstance(items, list):
                 absent = False
-                inner.extend({**outer, "item": item, "parent": outer.get("item")} for item in items if item is not None)
+                parent = outer.get("item")
+                inner.extend([{**outer, "item": item, "parent": parent} for item in items if item is not None])
         if absent:
             return None
         contexts = inner
@@ -282,7 +302,7 @@ def _confidence(rule: Rule, context: dict[str, t.Any]) -> str:
     return found if found in CONFIDENCES else "medium"
 
 
-def _steps(templates: t.Sequence[Template], values: t.Mapping[str, t.Any], language: str) -> list[str]:
+def _steps(templates: t.Sequence[Template], values: dict[str, t.Any], language: str) -> list[str]:
     """Return the steps for which every value is known: half a command is worse than none."""
     steps = []
     for template in templates:
@@ -384,7 +404,8 @@ def _not_checked(host: str, facts: t.Mapping[str, t.Any], lacking: t.Mapping[str
     by_reason: dict[str, list[str]] = {}
     reasons: dict[str, list[dict[str, str]]] = {}
     for name, collector in facts.items():
-        errors = [error for error in collector.get("errors") or () if isinstance(error, dict)] if isinstance(collector, dict) else []
+        listed = collector.get("errors")
+        errors = [error for error in listed if isinstance(error, dict)] if isinstance(listed, list) else []
         if errors:
             key = json.dumps(errors, sort_keys=True)
             by_reason.setdefault(key, []).append(name)
@@ -431,10 +452,23 @@ def status_of(findings: t.Iterable[Finding], unread: bool = False) -> str:
     return next((severity for severity in ("critical", "warning") if severity in severities), "unknown" if unread else "ok")
 
 
-def effective_thresholds(rule: Rule, options: Options) -> dict[str, float]:
+def effective_thresholds(rule: Rule, options: Options) -> t.Mapping[str, float]:
     """Return the rule's thresholds with what the inventory overrides."""
-    overrides = options.thresholds.get(rule.id) or {}
+    overrides = options.thresholds.get(rule.id)
+    if not overrides:
+        return rule.thresholds
     return {name: overrides.get(name, value) for name, value in rule.thresholds.items()}
+
+
+def _plain(facts: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return *facts* as JMESPath knows values. Ansible's own carry tags, in types of their own; what was read from JSON does not."""
+    if type(facts) is dict and all(type(value) in (dict, int) for value in facts.values()):
+        return facts
+    return _mapping(json.loads(json.dumps(facts, default=str)))
+
+
+def _mapping(value: t.Any) -> dict[str, t.Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def judge_host(
@@ -447,28 +481,28 @@ def judge_host(
     ``unknown_rules`` and ``facts``. Never raises on any facts.
     """
     settings = Options.of(options)
-    # Ansible hands over values that carry tags; JMESPath looks at exact types.
-    plain = json.loads(json.dumps(facts, default=str))
-    collected = plain.get("facts") if isinstance(plain.get("facts"), dict) else {}
-    host = {**(plain.get("host") or {}), "name": host_name}
+    plain = _plain(facts)
+    collected = {name: envelope for name, envelope in _mapping(plain.get("facts")).items() if isinstance(envelope, dict)}
+    host = {**_mapping(plain.get("host")), "name": host_name}
     commands = Commands(collected)
     candidates: list[Candidate] = []
     failed: list[Finding] = []
     counts = dict.fromkeys(RESULTS, 0)
     lacking: dict[str, int] = {}
+    memo: dict[str, t.Any] = {}
     unknown_rules = []
     for rule in ruleset.host_rules:
-        context = {"facts": collected, "host": host, "thresholds": effective_thresholds(rule, settings)}
-        outcome = evaluate(rule, context)
+        context: dict[str, t.Any] = {"facts": collected, "host": host, "thresholds": effective_thresholds(rule, settings)}
+        outcome = evaluate(rule, context, memo)
         counts[outcome.result] += 1
         if outcome.result == "unknown":
             unknown_rules.append(rule.id)
             for name in outcome.lacking:
                 lacking[name] = lacking.get(name, 0) + 1
         try:
-            candidates.extend(_candidate(host_name, rule, hit, commands, settings) for hit in outcome.hits)
-        except ConditionError as error:
-            outcome.error = outcome.error or str(error)
+            candidates.extend([_candidate(host_name, rule, hit, commands, settings) for hit in outcome.hits])
+        except Exception as error:  # whatever the facts hold, the other rules and hosts are still told
+            outcome.error = outcome.error or f"{type(error).__name__}: {error}"
         if outcome.error:
             title, cause = _RULE_FAILED[settings.language]
             failed.append(
@@ -481,8 +515,7 @@ def judge_host(
     _silence(host_name, findings, settings)
     counts["silenced"] = len({finding["rule"] for finding in findings if finding["result"] == "silenced"})
     findings.sort(key=lambda finding: finding["result"] == "silenced")
-    envelopes = [collector for collector in collected.values() if isinstance(collector, dict)]
-    unread = not envelopes or any(envelope.get("status") == "unknown" and envelope.get("errors") for envelope in envelopes)
+    unread = not collected or any(envelope.get("status") == "unknown" and envelope.get("errors") for envelope in collected.values())
     return {
         "status": status_of(findings, unread),
         "host": host,

@@ -343,7 +343,9 @@ class _Compiler:
         return tuple(expressions), context
 
     def _evidence(self, context: Node) -> dict[str, Expression]:
-        value = self.source.get("evidence", {})
+        value = self.source.get("evidence")
+        if value is None:
+            return {}
         if not isinstance(value, LinedDict):
             self.problem("evidence must be a mapping of names to expressions", self.source.line_of("evidence"))
             return {}

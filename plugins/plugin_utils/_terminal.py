@@ -23,19 +23,21 @@ _WORDS: dict[str, dict[str, str]] = {
         "hosts": "hosts", "host": "host", "why": "Why", "seen": "Seen", "so": "So", "do": "Do", "check": "Check", "nothing": "No problem found.",
         "more": "and {count} more finding(s): see the report", "new": "new", "resolved": "resolved", "unread": "Not checked", "silenced": "Silenced",
         "failed": "Rule failed", "unreachable": "Unreachable", "expired": "Silence expired", "report": "Report", "others": "+{count} more",
-        "critical": "CRITICAL", "warning": "WARNING", "info": "INFO", "also_info": "For information", "status_unknown": "Unknown",
+        "critical": "CRITICAL", "warning": "WARNING", "info": "INFO", "also_info": "For information", "status_unknown": "Unknown", "colon": ": ",
     },
     "zh_TW": {
         "hosts": "台主機", "host": "台主機", "why": "原因", "seen": "證據", "so": "影響", "do": "處理", "check": "確認", "nothing": "沒有發現問題。",
         "more": "另有 {count} 項，請見報告", "new": "項新出現", "resolved": "項已解決", "unread": "未能檢查", "silenced": "已靜音",
         "failed": "規則失敗", "unreachable": "無法連線", "expired": "靜音已過期", "report": "報告", "others": "另 {count} 項",
-        "critical": "嚴重", "warning": "警告", "info": "資訊", "also_info": "供參考", "status_unknown": "不明",
+        "critical": "嚴重", "warning": "警告", "info": "資訊", "also_info": "供參考", "status_unknown": "不明", "colon": "：",
     },
 }  # fmt: skip
 _STATUS_WORDS = {
     "en": {"critical": "critical", "warning": "warning", "unknown": "unknown", "unreachable": "unreachable", "ok": "ok"},
     "zh_TW": {"critical": "嚴重", "warning": "警告", "unknown": "不明", "unreachable": "無法連線", "ok": "正常"},
 }
+
+_WORST_FIRST = ("critical", "warning", "unknown", "unreachable", "ok")
 
 DEFAULT_WIDTH = 100
 DEFAULT_HEIGHT = 40
@@ -81,10 +83,10 @@ def render_terminal(report: Report, options: t.Optional[t.Mapping[str, t.Any]] =
     head = [_headline(report, style), ""]
     tail = _asides(report, style)
     if values.get("path"):
-        tail += ["", f"{style.words['report']}: {harmless(str(values['path']), 500)}"]
+        tail += ["", f"{style.words['report']}{style.words['colon']}{harmless(str(values['path']), 500)}"]
     groups = _groups(report)
     important = [group for group in groups if group.finding["severity"] != "info"]
-    body = _body(important, style, style.height - len(head) - len(tail))
+    body = _body(important, style, style.height - len(head) - len(tail) - 1)
     body += _information([group for group in groups if group.finding["severity"] == "info"], style)
     if not important and not _unwell(report):
         body = [style.paint(style.words["nothing"], "ok"), *body]
@@ -97,16 +99,18 @@ def _unwell(report: Report) -> bool:
 
 def _headline(report: Report, style: _Style) -> str:
     summary, words = report["summary"], style.words
-    counts = [
-        style.paint(f"{summary[status]} {_STATUS_WORDS[style.language][status]}", status)
-        for status in ("critical", "warning", "unknown", "unreachable", "ok")
-        if summary.get(status)
-    ]
     changes = report.get("changes") or {}
-    news = [f"{len(changes[kind])} {words[kind]}" for kind in ("new", "resolved") if changes.get(kind)]
     moment = harmless(str(report["generated_at"])).replace("T", " ").replace("Z", " UTC")
-    hosts = words["host"] if summary["hosts"] == 1 else words["hosts"]
-    return style.paint(moment, "bold") + f" · {summary['hosts']} {hosts}: " + ", ".join(counts) + (f" · {', '.join(news)}" if news else "")
+    hosts = f"{summary['hosts']} {words['host' if summary['hosts'] == 1 else 'hosts']}"
+    counts = [(status, f"{summary[status]} {_STATUS_WORDS[style.language][status]}") for status in _WORST_FIRST if summary.get(status)]
+    news = [f"{len(changes[kind])} {words[kind]}" for kind in ("new", "resolved") if changes.get(kind)]
+
+    def line(paint: t.Callable[[str, str], str]) -> str:
+        shown = ", ".join(paint(text, status) for status, text in counts)
+        return f"{paint(moment, 'bold')} · {hosts}{words['colon']}{shown}" + (f" · {', '.join(news)}" if news else "")
+
+    plain = line(lambda text, dummy: text)
+    return line(style.paint) if display_width(plain) <= style.width else clip(plain, style.width)
 
 
 def _groups(report: Report) -> list[_Group]:
@@ -224,7 +228,7 @@ def _information(groups: t.Sequence[_Group], style: _Style) -> list[str]:
     titles = [f"{_where(group, style)}: {group.finding['title']}" for group in groups[:2]]
     if len(groups) > 2:
         titles.append(style.words["others"].format(count=len(groups) - 2))
-    return [clip(f"{style.words['also_info']}: {'; '.join(titles)}", style.width)]
+    return [clip(f"{style.words['also_info']}{style.words['colon']}{'; '.join(titles)}", style.width)]
 
 
 def _asides(report: Report, style: _Style) -> list[str]:
@@ -233,13 +237,13 @@ def _asides(report: Report, style: _Style) -> list[str]:
     lines: list[str] = []
     for status, label in (("unreachable", "unreachable"), ("unknown", "status_unknown")):
         named = [(name, row["reason"]) for name, row in report["hosts"].items() if row["status"] == status and row.get("reason")]
-        lines += _listed([f"{words[label]}: {harmless(name, 60)} – {harmless(str(reason))}" for name, reason in named], style, status)
-    lines += _listed(_by_title(report, "unknown", words["unread"], lambda finding: f"{finding['object']} – {finding.get('reason') or ''}"), style, "unknown")
-    lines += _listed(_by_title(report, "error", words["failed"], lambda finding: f"{finding['rule']} – {finding.get('reason') or ''}"), style, "unknown")
-    silenced = _by_title(report, "silenced", words["silenced"], lambda finding: f"{finding['title']} – {finding['silence']['reason']}")
+        lines += _listed([f"{words[label]}{words['colon']}{harmless(name, 60)} – {harmless(str(reason))}" for name, reason in named], style, status)
+    lines += _listed(_by_title(report, "unknown", words["unread"] + words["colon"], lambda finding: f"{finding['object']} – {finding.get('reason') or ''}"), style, "unknown")
+    lines += _listed(_by_title(report, "error", words["failed"] + words["colon"], lambda finding: f"{finding['rule']} – {finding.get('reason') or ''}"), style, "unknown")
+    silenced = _by_title(report, "silenced", words["silenced"] + words["colon"], lambda finding: f"{finding['title']} – {finding['silence']['reason']}")
     lines += _listed(silenced, style, "dim")
     expired = [silence for silence in report.get("silences") or () if silence["expired"]]
-    lines += _listed([f"{words['expired']}: {harmless(s['rule'])} {harmless(s['object'])} ({s['expires']})" for s in expired], style, "warning")
+    lines += _listed([f"{words['expired']}{words['colon']}{harmless(s['rule'])} {harmless(s['object'])} ({s['expires']})" for s in expired], style, "warning")
     return lines
 
 
@@ -249,7 +253,7 @@ def _by_title(report: Report, result: str, label: str, text: t.Callable[[dict[st
         for finding in row["findings"]:
             if finding["result"] == result and not (result == "silenced" and finding.get("effect_of")):
                 hosts.setdefault(harmless(text(finding)), []).append(name)
-    return [f"{label}: {', '.join(names[:3])}{f' (+{len(names) - 3})' if len(names) > 3 else ''}: {shown}" for shown, names in hosts.items()]
+    return [f"{label}{', '.join(names[:3])}{f' (+{len(names) - 3})' if len(names) > 3 else ''}: {shown}" for shown, names in hosts.items()]
 
 
 def _listed(lines: t.Sequence[str], style: _Style, colour: str) -> list[str]:

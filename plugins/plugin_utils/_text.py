@@ -197,14 +197,14 @@ class Placeholder:
     keys: tuple[t.Union[str, int], ...]
     quoting: str = "prose"  # prose | bare | single | double, the last three inside a command
 
-    def value(self, values: t.Mapping[str, t.Any]) -> t.Any:
+    def value(self, values: dict[str, t.Any]) -> t.Any:
         """Return what the path leads to in *values*, ``None`` where it leads nowhere."""
         current: t.Any = values
         for key in self.keys:
             if isinstance(key, int):
                 current = current[key] if isinstance(current, list) and key < len(current) else None
             else:
-                current = current.get(key) if isinstance(current, t.Mapping) else None
+                current = current.get(key) if isinstance(current, dict) else None
         return current
 
     @property
@@ -256,7 +256,7 @@ class Template:
         """All values that the text names."""
         return tuple(part for part in self.parts if isinstance(part, Placeholder))
 
-    def render(self, values: t.Mapping[str, t.Any], language: str = "en", strict: bool = False) -> str:
+    def render(self, values: dict[str, t.Any], language: str = "en", strict: bool = False) -> str:
         """Return the text with its values.
 
         With *strict*, and in commands always, a value that is not there raises :class:`MissingValue`: half a command is

@@ -1,0 +1,179 @@
+# Copyright (c) 2026, stackops.runbook contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The report of a run: rows, what changed, what only shows across hosts, and how it is written."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import pytest
+from ansible_collections.stackops.runbook.plugins.plugin_utils import _report
+from ansible_collections.stackops.runbook.plugins.plugin_utils._judge import judge_host
+from ansible_collections.stackops.runbook.plugins.plugin_utils._report import (
+    build_report,
+    failed_row,
+    fleet_context,
+    read_previous,
+    to_json,
+    unreachable_row,
+    write_report,
+)
+from ansible_collections.stackops.runbook.plugins.plugin_utils._rules import RuleSet, load_rules
+
+ROOT = pathlib.Path(__file__).resolve().parents[4]
+FIRST, SECOND = "2026-11-23T10:00:00Z", "2026-11-23T11:00:00Z"
+
+
+@pytest.fixture(scope="module")
+def rules() -> RuleSet:
+    return load_rules([ROOT / "roles" / "diagnose" / "rules"])
+
+
+def host_facts(*paused, engine="27.1.0", image="sha256:a"):
+    containers = [
+        {"project": "shop", "service": name, "name": name, "status": "warning" if name in paused else "ok", "state": "paused" if name in paused else "running",
+         "image": {"reference": "shop/api:1", "id": image}}
+        for name in ("api", "db")
+    ]  # fmt: skip
+    return {"schema": 1, "host": {}, "facts": {"engine": {"status": "ok", "reachable": True, "version": engine}, "compose": {"status": "ok", "projects": [],
+        "containers": containers}}}
+
+
+def report_of(rules, now, previous=None, silences=(), **hosts):
+    options = {"now": now, "silences": list(silences), "collection_version": "1.0.0"}
+    rows = {name: judge_host(rules, name, given, options) if given is not None else unreachable_row("ssh: timed out") for name, given in hosts.items()}
+    return build_report(rows, options, previous, rules)
+
+
+def test_a_report_has_the_shape_of_the_design(rules):
+    report = report_of(rules, FIRST, web1=host_facts("api"), web2=host_facts(), db1=None)
+    assert report["schema"] == 1
+    assert (report["generated_at"], report["collection_version"]) == (FIRST, "1.0.0")
+    assert report["summary"] == {"hosts": 3, "ok": 1, "warning": 1, "critical": 0, "unknown": 0, "unreachable": 1}
+    assert report["hosts"]["db1"] == {"status": "unreachable", "reason": "ssh: timed out", "findings": [], "facts": {}}
+    assert report["hosts"]["web1"]["facts"]["compose"]["containers"]
+    assert list(report["hosts"]) == ["db1", "web1", "web2"]
+    assert set(report["changes"]) == {"new", "ongoing", "resolved"}
+
+
+def test_a_host_on_which_collecting_failed_is_a_row(rules):
+    report = build_report({"a": failed_row("MODULE FAILURE: no python")}, {"now": FIRST})
+    assert report["summary"]["unknown"] == 1
+    assert report["hosts"]["a"]["reason"] == "MODULE FAILURE: no python"
+
+
+def test_new_ongoing_and_resolved(rules):
+    first = report_of(rules, FIRST, web1=host_facts("api", "db"))
+    assert [entry["object"] for entry in first["changes"]["new"]] == ["shop/api", "shop/db"]
+    second = report_of(rules, SECOND, first, web1=host_facts("api"))
+    assert [entry["object"] for entry in second["changes"]["ongoing"]] == ["shop/api"]
+    assert [entry["object"] for entry in second["changes"]["resolved"]] == ["shop/db"]
+    assert second["changes"]["new"] == []
+    assert second["hosts"]["web1"]["findings"][0]["since"] == FIRST
+    assert second["changes"]["resolved"][0]["host"] == "web1"
+
+
+@pytest.mark.parametrize("later", [None, {"schema": 1, "host": {}, "facts": {"compose": {"status": "unknown"}}}], ids=["unreachable", "not readable"])
+def test_nothing_is_resolved_by_not_looking(rules, later):
+    first = report_of(rules, FIRST, web1=host_facts("api"))
+    second = report_of(rules, SECOND, first, web1=later)
+    assert second["changes"]["resolved"] == []
+
+
+def test_nothing_is_resolved_by_being_silenced(rules):
+    first = report_of(rules, FIRST, web1=host_facts("api"))
+    silence = {"rule": "container-paused", "reason": "meant so", "expires": "never"}
+    second = report_of(rules, SECOND, first, [silence], web1=host_facts("api"))
+    assert second["changes"] == {"new": [], "ongoing": [], "resolved": []}
+    assert second["silences"] == [{"rule": "container-paused", "object": "*", "host": "*", "reason": "meant so", "expires": "never", "expired": False,
+        "findings": 1}]
+
+
+def test_expired_silences_are_reported(rules):
+    report = report_of(rules, SECOND, None, [{"rule": "container-paused", "reason": "x", "expires": FIRST}], web1=host_facts("api"))
+    assert report["silences"][0]["expired"] is True
+    assert report["hosts"]["web1"]["findings"][0]["result"] == "fire"
+
+
+def test_another_schema_of_the_previous_report_is_not_compared(rules):
+    first = {**report_of(rules, FIRST, web1=host_facts("api")), "schema": 99}
+    assert report_of(rules, SECOND, first, web1=host_facts())["changes"]["resolved"] == []
+
+
+def test_what_only_shows_across_hosts(rules):
+    hosts = {f"web{number}": host_facts("api", image=f"sha256:{number % 2}", engine=f"2{number % 2}.0") for number in range(4)}
+    report = report_of(rules, FIRST, **hosts)
+    found = {finding["rule"]: finding for finding in report["fleet_findings"]}
+    assert set(found) == {"fleet-same-cause", "fleet-image-differs", "fleet-engine-differs"}
+    assert found["fleet-same-cause"]["object"] == "container-paused"
+    assert found["fleet-same-cause"]["evidence"]["hosts"] == ["web0", "web1", "web2", "web3"]
+
+
+def test_the_context_of_fleet_rules(rules):
+    report = report_of(rules, FIRST, web1=host_facts("api"), web2=None)
+    context = fleet_context(report["hosts"])
+    assert context["host_count"] == 2
+    assert [(cause["rule"], cause["host_count"]) for cause in context["causes"]] == [("container-paused", 1)]
+    assert context["engines"] == [{"version": "27.1.0", "hosts": ["web1"]}]
+
+
+# Files
+
+
+def test_json_has_one_line_for_each_host_and_is_json(rules):
+    report = report_of(rules, FIRST, web1=host_facts("api"), web2=None)
+    content = to_json(report)
+    assert json.loads(content) == report
+    assert sum(line.startswith(b'"web') for line in content.splitlines()) == 2
+    assert json.loads(to_json(build_report({}, {"now": FIRST})))["hosts"] == {}
+
+
+def test_broken_text_can_still_be_written(rules, tmp_path):
+    report = report_of(rules, FIRST, **{"web\udc801": host_facts("api")})
+    paths = write_report(report, tmp_path)
+    json.loads(paths["json"].read_text(encoding="utf-8"))
+
+
+def test_reports_are_written_and_latest_points_to_the_last(rules, tmp_path):
+    first = report_of(rules, FIRST, web1=host_facts("api"))
+    paths = write_report(first, tmp_path / "reports", ["json", "markdown", "html"], None, {"html": ("report.html", lambda report, options: "<html>")})
+    assert {name: path.name for name, path in paths.items()} == {"json": "report.json", "markdown": "report.md", "html": "report.html"}
+    assert paths["json"].parent.name == "2026-11-23T100000Z"
+    assert read_previous(tmp_path / "reports")["generated_at"] == FIRST
+    write_report(report_of(rules, SECOND, web1=host_facts()), tmp_path / "reports")
+    assert read_previous(tmp_path / "reports")["generated_at"] == SECOND
+    again = write_report(report_of(rules, SECOND, web1=host_facts()), tmp_path / "reports")
+    assert again["json"].parent.name == "2026-11-23T110000Z-2"
+    assert sorted(path.name for path in (tmp_path / "reports").iterdir()) == ["2026-11-23T100000Z", "2026-11-23T110000Z", "2026-11-23T110000Z-2", "latest"]
+
+
+def test_reports_are_not_for_everybody(rules, tmp_path):
+    paths = write_report(report_of(rules, FIRST, web1=host_facts()), tmp_path)
+    assert all(path.stat().st_mode & 0o077 == 0 for path in paths.values())
+    assert paths["json"].parent.stat().st_mode & 0o077 == 0
+
+
+def test_a_report_that_cannot_be_rendered_leaves_latest_alone(rules, tmp_path):
+    write_report(report_of(rules, FIRST, web1=host_facts()), tmp_path)
+
+    def broken(report, options):
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        write_report(report_of(rules, SECOND, web1=host_facts()), tmp_path, ["json", "html"], None, {"html": ("report.html", broken)})
+    assert read_previous(tmp_path)["generated_at"] == FIRST
+
+
+def test_no_previous_report_is_no_problem(tmp_path):
+    assert read_previous(tmp_path) is None
+    (tmp_path / "latest").mkdir()
+    (tmp_path / "latest" / "report.json").write_text("{")
+    assert read_previous(tmp_path) is None
+
+
+def test_fired_skips_what_did_not_fire(rules):
+    report = report_of(rules, FIRST, web1=host_facts("api"))
+    assert [(host, finding["rule"]) for host, finding in _report.fired(report)] == [("web1", "container-paused")]
