@@ -17,7 +17,7 @@ import sys
 import time
 import typing as t
 
-from ._envelope import CheckError, envelope, metric, worst
+from ._envelope import CheckError, envelope, metric, utc_now, worst
 from ._host_resources import container_of_cgroup, own_container_ids
 
 if t.TYPE_CHECKING:
@@ -29,6 +29,8 @@ _TCP_LISTEN, _UDP_UNCONNECTED = "0A", "07"
 _TABLE_LIMIT = 32 * 1024 * 1024
 _LISTENER_LIMIT = 1000
 _SCAN_SECONDS = 5.0
+# A process that has just been started and does not listen yet is no misconfiguration.
+_TIME_TO_LISTEN_SECONDS = 30.0
 # Programs that hold a container's port for the engine.
 _PORT_PROXIES = frozenset({"docker-proxy", "rootlessport", "rootlesskit", "conmon", "slirp4netns", "pasta", "pasta.avx2"})
 _PORT_TAKEN = re.compile(r"port is already allocated|address already in use|ports are not available", re.IGNORECASE)
@@ -228,6 +230,13 @@ def _accepts(address: str, port: int) -> t.Optional[bool]:
         return None
 
 
+def _just_started(container: ContainerRef) -> bool:
+    """Whether the container may still be on its way to listen: so young, or its health check still in its start period."""
+    age = (utc_now() - container.started_at).total_seconds() if container.started_at else 0.0
+    starting = ((container.inspect.get("State") or {}).get("Health") or {}).get("Status") == "starting"
+    return age < _TIME_TO_LISTEN_SECONDS or starting
+
+
 def _published_rows(container: ContainerRef, host: t.Optional[t.Sequence[Socket]]) -> list[dict[str, t.Any]]:
     ports = [port for port in container.published_ports if port["host_port"]]
     inside = sockets_of(container.pid) if ports and host is not None and container.running and container.pid else None
@@ -244,7 +253,7 @@ def _published_rows(container: ContainerRef, host: t.Optional[t.Sequence[Socket]
             "host_ip": str(port["host_ip"]),
             "host_port": int(port["host_port"]),
             "listening_on_host": _listening_on_host(port, host) if container.running else None,
-            "listening_in_container": None if there is None else bool(there),
+            "listening_in_container": True if there else None if there is None or _just_started(container) else False,
             "bound_to_loopback_inside": None if not there else all(one.loopback for one in there),
             "world_reachable_bind": _wildcard(str(port["host_ip"])),
         })  # fmt: skip

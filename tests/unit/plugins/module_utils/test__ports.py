@@ -14,6 +14,7 @@ import sys
 import pytest
 from ansible_collections.stackops.runbook.plugins.module_utils import _ports as ports
 from ansible_collections.stackops.runbook.plugins.module_utils._discovery import ContainerRef, Stack
+from ansible_collections.stackops.runbook.plugins.module_utils._envelope import rfc3339, utc_now
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -117,13 +118,13 @@ def test_overlap(one, other, both):
 # -- stacks ------------------------------------------------------------------------------------------------------------
 
 
-def container(service, state="running", published=(), pid=None, error="", project="shop"):
+def container(service, state="running", published=(), pid=None, error="", project="shop", started_at="2026-01-01T00:00:00Z", health=None):
     bindings = {f"{inner}/tcp": [{"HostIp": host, "HostPort": str(outer)}] for inner, host, outer in published}
     return ContainerRef(
         {
             "Id": service * 8,
             "Name": f"/{project}-{service}-1",
-            "State": {"Status": state, "Pid": pid, "Error": error},
+            "State": {"Status": state, "Pid": pid, "Error": error, "StartedAt": started_at, "Health": health and {"Status": health}},
             "Config": {"Labels": {"com.docker.compose.project": project, "com.docker.compose.service": service}},
             "HostConfig": {"PortBindings": bindings},
             "NetworkSettings": {"Ports": bindings if state == "running" else {}},
@@ -141,6 +142,12 @@ def collected(*containers):
 def free_port():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
+
+
+@pytest.mark.parametrize("young", [{"started_at": rfc3339(utc_now())}, {"health": "starting"}], ids=["just started", "in its start period"])
+def test_a_container_that_is_starting_may_not_listen_yet(young):
+    facts = collected(container("api", pid=os.getpid(), published=[(1, "127.0.0.1", free_port())], **young))
+    assert facts["published"][0]["listening_in_container"] is None
 
 
 def test_published_and_listening():
