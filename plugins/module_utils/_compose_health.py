@@ -29,7 +29,7 @@ from ._compose_config import (
     project_env_file,
     start_configs,
 )
-from ._container_cause import Circumstances, classify, oom_evidence
+from ._container_cause import Circumstances, classify, in_restart_loop, oom_evidence
 from ._container_health import health_of
 from ._container_stats import NOT_AVAILABLE, StatsSampler
 from ._database_url import database_urls
@@ -124,7 +124,7 @@ class ComposeCollector:
             "oom": self._oom_kills,
         }
         # The kernel's log is long: it is read where it can decide something.
-        if self._options.kernel_oom_kills is not None and any(container.exit_code == 137 for container in ill):
+        if self._options.kernel_oom_kills is not None and any(container.exit_code == 137 or container.running for container in ill):
             work["kernel"] = self._options.kernel_oom_kills
         outcomes = run_side_by_side(work, _DETAIL_TIMEOUT_SECONDS)
         for name, outcome in sorted(outcomes.items()):
@@ -137,7 +137,9 @@ class ComposeCollector:
 
     def _looks_ill(self, container: ContainerRef, now: datetime.datetime) -> bool:
         around = Circumstances(now, restart_count=self._options.restart_count, restart_window_seconds=self._options.restart_window_seconds)
-        return not container.oneoff and classify(container, health_of(container), around) is not None
+        # One that was restarted may look fine and still have a life behind it that ended badly.
+        restarted = container.running and container.restart_count > 0
+        return not container.oneoff and (restarted or classify(container, health_of(container), around) is not None)
 
     def _images(self) -> dict[str, t.Optional[str]]:
         """Return what each image reference names now, and whether images of containers that never started are there."""
@@ -169,8 +171,8 @@ class ComposeCollector:
         return found
 
     def _events(self, containers: t.Sequence[ContainerRef], now: datetime.datetime) -> dict[str, list[Facts]]:
-        """Return what the engine remembers of containers that ended, by id."""
-        ended = [container for container in containers if container.state in ("exited", "restarting") and container.finished_at]
+        """Return what the engine remembers of containers that ended or were restarted, by id."""
+        ended = [container for container in containers if container.finished_at and (container.restart_count or not container.running)]
         if not ended:
             return {}
         since = min(container.finished_at.timestamp() for container in ended if container.finished_at) - 120
@@ -365,7 +367,7 @@ class ProjectView:
             "replica": container.replica,
             "oneoff": container.oneoff,
             "state": container.state,
-            "status": self._container_status(container, cause, stats),
+            "status": self._container_status(container, cause, stats, around),
             "exit_code": None
             if container.state in ("running", "paused") or container.started_at is None and not container.state_error
             else container.exit_code,
@@ -394,14 +396,14 @@ class ProjectView:
             "cause": cause,
         }
 
-    def _container_status(self, container: ContainerRef, cause: t.Optional[Facts], stats: Facts) -> str:
+    def _container_status(self, container: ContainerRef, cause: t.Optional[Facts], stats: Facts, around: Circumstances) -> str:
         if container.oneoff:
             return "ok"
         if container.state == "removing":
             return "unknown"
         found = []
         if cause is not None:
-            still_serving = container.running and cause["code"] in ("oom-container", "oom-host")
+            still_serving = container.running and cause["code"] in ("oom-container", "oom-host") and not in_restart_loop(container, around)
             found.append("warning" if still_serving else _STATUS_OF_CAUSE.get(cause["code"], "critical"))
         if stats["memory_percent"] is not None:
             found.append(self._options.memory_percent.verdict(stats["memory_percent"]))
@@ -478,7 +480,7 @@ def wait_until_well(engine: Engine, selection: Selection, options: ComposeOption
             if stack.name in configured:
                 stack.pending_config = configured[stack.name].pending_config
             else:
-                start_configs([stack], options.config_timeout_seconds)
+                start_configs([stack], min(options.config_timeout_seconds, max(1.0, timeout_seconds)))
                 configured[stack.name] = stack
         outlook = _outlook(stacks, options)
         if outlook != "not-yet" or time.monotonic() >= deadline:
@@ -492,7 +494,8 @@ def _outlook(stacks: t.Sequence[Stack], options: ComposeOptions) -> str:
     nothing = Details({}, {}, {}, {}, [])
     views = [ProjectView(stack, options, now, nothing, {}) for stack in stacks]
     rows = [row for view in views for row in view.containers() if row["cause"]]
-    if any(row["state"] in ("exited", "dead") or row["state"] == "created" and row["state_error"] for row in rows):
+    ended = [row for row in rows if row["status"] == "critical" and row["state"] in ("created", "exited", "dead")]
+    if any(row["state"] != "created" or row["state_error"] for row in ended):
         return "hopeless"
     unwell = any(service["missing"] or service["status"] != "ok" for view in views for service in view.facts()["services"])
     return "not-yet" if rows or unwell or not views else "well"

@@ -103,14 +103,14 @@ def classify(container: ContainerRef, health: t.Mapping[str, t.Any], around: Cir
 
 
 def oom_evidence(container: ContainerRef, around: Circumstances) -> tuple[t.Optional[str], list[Evidence]]:
-    """Return (``oom-container`` | ``oom-host`` | ``None``, evidence) for the present or last life of *container*."""
+    """Return (``oom-container`` | ``oom-host`` | ``None``, evidence) for the last life of *container*, or all while it runs."""
     evidence: list[Evidence] = []
     limit = container.memory_limit_bytes
     if _state(container).get("OOMKilled"):
         evidence.append(_inspect("State.OOMKilled: true"))
     if around.oom_kills:
         evidence.append(_evidence("kernel", f"oom_kill counter of its control group: {around.oom_kills}"))
-    if any(event.get("Action") == "oom" for event in _events_of_this_life(container, around)):
+    if any(event.get("Action") == "oom" for event in _own_events(container, around)):
         evidence.append(_inspect("engine events: oom"))
     scope = "oom-container"
     for kill in around.kernel_oom_kills:
@@ -195,18 +195,29 @@ def _dependency_failed(around: Circumstances) -> Cause:
 
 
 def _while_running(container: ContainerRef, health: t.Mapping[str, t.Any], around: Circumstances) -> t.Optional[Cause]:
-    if in_restart_loop(container, around):
-        return _looping(container, around)
-    unhealthy = health["status"] == "unhealthy" and not health["stale"]
     scope, evidence = oom_evidence(container, around)
-    if unhealthy:
+    if not scope and container.restart_count and container.memory_limit_bytes and _died_by_the_kernel(_own_events(container, around)):
+        return _killed_again(container, "oom-container", "medium", [_inspect("engine events: die with exit code 137, no signal through the engine")])
+    if in_restart_loop(container, around):
+        return _killed_again(container, scope, "high", evidence) if scope else _looping(container, around)
+    if health["status"] == "unhealthy" and not health["stale"]:
         return _unhealthy(health, around, evidence)
+    if scope and container.restart_count:
+        return _killed_again(container, scope, "high", evidence)
     if scope:
         return _cause(scope, "high", f"a process inside it was killed for memory{_limit_text(container)}; its main process goes on", evidence)
     if health["status"] in ("starting", "unhealthy"):
         text = "the health shown is from before its last start" if health["stale"] else "its health check has not passed yet"
         return _cause("starting", "high", text, _probe_evidence(health))
     return None
+
+
+def _killed_again(container: ContainerRef, scope: str, confidence: str, evidence: list[Evidence]) -> Cause:
+    """It runs, and a life before this one ended for want of memory."""
+    likely = "" if confidence == "high" else ", most likely"
+    times = f"restarted {container.restart_count} time{'s' * (container.restart_count != 1)}"
+    summary = f"it was killed{likely} for memory{_limit_text(container)} and {times}"
+    return _cause(scope, confidence, summary, [*evidence, _inspect(f"RestartCount: {container.restart_count}")])
 
 
 def _unhealthy(health: t.Mapping[str, t.Any], around: Circumstances, evidence: list[Evidence]) -> Cause:
@@ -283,7 +294,7 @@ def _by_exit_code(container: ContainerRef, around: Circumstances) -> Cause:
 
 def _killed(container: ContainerRef, around: Circumstances, evidence: list[Evidence]) -> Cause:
     """SIGKILL without any trace of an OOM kill."""
-    events = _events_of_this_life(container, around)
+    events = _own_events(container, around)
     actions = [event.get("Action") for event in events]
     signals = [str(_attributes(event).get("signal", "")) for event in events if event.get("Action") == "kill"]
     limit = container.memory_limit_bytes
@@ -323,7 +334,7 @@ def _stopped(container: ContainerRef, around: Circumstances) -> Cause:
     code = container.exit_code
     policy = container.restart_policy
     evidence = [_inspect(f"exit code {code}"), _inspect(f"restart policy: {policy}")]
-    if any(event.get("Action") == "stop" for event in _events_of_this_life(container, around)):
+    if any(event.get("Action") == "stop" for event in _own_events(container, around)):
         return _cause("terminated", "high", "someone stopped it (docker stop)", [*evidence, _inspect("engine events: stop")])
     if policy in ("always", "unless-stopped"):
         return _cause("terminated", "high", "someone stopped it: its restart policy would have started it again otherwise", evidence)
@@ -354,12 +365,20 @@ def _is_about(kill: t.Mapping[str, t.Any], container: ContainerRef) -> bool:
         same = same or (kill.get("scope") == "host" and container.exit_code == 137 and container.state != "running")
     if not same:
         return False
-    at, started, finished = engine_time(kill.get("at")), container.started_at, container.finished_at
+    at, finished = engine_time(kill.get("at")), container.finished_at
     if at is None:
         return bool(named)
     if container.state == "running":
-        return started is None or at >= started - datetime.timedelta(seconds=1)
+        return container.created_at is None or at >= container.created_at
     return finished is not None and abs((at - finished).total_seconds()) <= _SAME_MOMENT_SECONDS
+
+
+def _died_by_the_kernel(events: t.Sequence[t.Mapping[str, t.Any]]) -> bool:
+    """Whether the last end that the engine remembers was a SIGKILL that did not go through it."""
+    if any(event.get("Action") in ("kill", "stop") for event in events):
+        return False
+    ends = [event for event in events if event.get("Action") == "die"]
+    return bool(ends) and str(_attributes(ends[-1]).get("exitCode")) == "137"
 
 
 def _log_evidence(around: Circumstances) -> list[Evidence]:
@@ -397,9 +416,11 @@ def _uptime(container: ContainerRef, now: datetime.datetime) -> t.Optional[float
     return (now - container.started_at).total_seconds() if container.started_at else None
 
 
-def _events_of_this_life(container: ContainerRef, around: Circumstances) -> list[t.Mapping[str, t.Any]]:
-    began = container.started_at.timestamp() if container.started_at else 0.0
-    return [event for event in around.events if (event.get("timeNano") or 0) / 1e9 >= began]
+def _own_events(container: ContainerRef, around: Circumstances) -> list[t.Mapping[str, t.Any]]:
+    """Events of its last life; of all its lives while it runs, because the present one has not ended."""
+    began = container.created_at if container.state == "running" else container.started_at
+    seconds = began.timestamp() if began else 0.0
+    return [event for event in around.events if (event.get("timeNano") or 0) / 1e9 >= seconds]
 
 
 def _attributes(event: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:

@@ -412,7 +412,11 @@ def _stack(name: str, containers: list[ContainerRef], selection: Selection) -> S
 def _stack_without_containers(selection: Selection) -> Stack:
     directory = os.path.realpath(selection.project_src or "")
     name = selection.project_name or re.sub(r"[^a-z0-9_-]", "", os.path.basename(directory).lower()).lstrip("_-")
-    return Stack(name, "compose-v2", directory, selected_services=selection.services)
+    # The other way round this file is imported by that one.
+    from ._compose_config import find_compose_command  # pylint: disable=import-outside-toplevel,cyclic-import
+
+    command = find_compose_command()
+    return Stack(name, command.flavour if command else "compose-v2", directory, selected_services=selection.services)
 
 
 def _unknown_project(selection: Selection, listed: t.Iterable[Raw]) -> CheckError:

@@ -68,6 +68,7 @@ EXPECTED = {
     "port-taken": ("port-already-allocated", "port is already allocated"),
     "bad-mount": ("mount-failed", "/etc/passwd"),
     "out-of-memory": ("oom-container", "33554432"),
+    "out-of-memory-again": ("oom-container", "33554432"),
     "child-out-of-memory": ("oom-container", "oom_kill counter"),
     "paused": ("paused", "paused"),
     "waiting": ("created-never-started", "never started"),

@@ -232,6 +232,40 @@ def test_a_child_was_killed_while_the_main_process_goes_on() -> None:
     assert cause is not None and cause["code"] == "oom-container"
 
 
+def restarted(times: int, uptime_seconds: float, memory: int = 64 << 20) -> tuple[ContainerRef, datetime.datetime]:
+    """A container that runs again after *times* ends, and the time of looking at it."""
+    container, dummy = recorded("v2", "well")
+    container = changed(container, HostConfig={"Memory": memory}, RestartCount=times)
+    assert container.started_at is not None
+    ended = (container.started_at - datetime.timedelta(milliseconds=1)).isoformat()
+    return changed(container, State={"FinishedAt": ended}), container.started_at + datetime.timedelta(seconds=uptime_seconds)
+
+
+def test_a_container_that_runs_again_after_it_was_killed_for_memory() -> None:
+    """The engine forgets the exit code and OOMKilled when it starts the container again; the kernel's log does not."""
+    container, now = restarted(1, 40)
+    assert container.created_at is not None
+    kill = {"at": container.created_at.isoformat(), "process": "uvicorn", "pid": 99, "container_id": container.id[:12], "scope": "container"}
+    health = health_of(container)
+    cause = classify(container, health, Circumstances(now, kernel_oom_kills=[kill]))
+    assert cause is not None and (cause["code"], cause["confidence"]) == ("oom-container", "high")
+    assert cause["summary"] == "it was killed for memory (its limit is 64 MiB) and restarted 1 time"
+    container, now = restarted(5, 20)
+    cause = classify(container, health, Circumstances(now, log_lines=["RuntimeError: of an earlier life"], kernel_oom_kills=[kill]))
+    assert cause is not None and cause["code"] == "oom-container", "goes before what the log says"
+
+
+def test_a_restart_by_the_kernel_is_known_from_the_engines_events() -> None:
+    container, now = restarted(2, 40)
+    died = event(container, "die", exitCode="137")
+    cause = classify(container, health_of(container), Circumstances(now, events=[died]))
+    assert cause is not None and (cause["code"], cause["confidence"]) == ("oom-container", "medium")
+    for other in (event(container, "die", exitCode="1"), event(container, "kill", signal="9")):
+        assert classify(container, health_of(container), Circumstances(now, events=[died, other])) is None
+    without_limit, now = restarted(2, 40, memory=0)
+    assert classify(without_limit, health_of(without_limit), Circumstances(now, events=[died])) is None
+
+
 def test_oom_without_a_limit_is_the_hosts() -> None:
     container = killed(OOMKilled=True)
     assert oom_evidence(container, Circumstances(now_of(container)))[0] == "oom-host"
