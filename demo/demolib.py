@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import shutil
@@ -23,7 +24,7 @@ for _part in ("stack", "testbed", "faults"):
 
 from stacklib import traffic  # noqa: E402
 from stacklib.render import StackOptions, render  # noqa: E402
-from testbedlib import engine, images  # noqa: E402
+from testbedlib import engine, hosts, images  # noqa: E402
 from testbedlib.console import CommandFailed, Unavailable, say, step  # noqa: E402
 from testbedlib.console import run as run_command  # noqa: E402
 
@@ -35,6 +36,7 @@ PORTS = range(8000, 8100)
 IMAGES = ("app:latest", "postgres:17")
 #: In this order: the first recreates the backend, which would repair what comes after it.
 FAULTS = ("healthcheck-wrong-path", "pending-migration", "slow-query", "error-burst")
+RECORDED_HOSTS = ("web1", "web2")
 ORDINARY_SECONDS = 8
 REPEATED_SECONDS = 3
 EXIT_FAILED = 1
@@ -110,6 +112,36 @@ def _diagnose(*arguments: str, title: str) -> int:
     if page.exists():
         say(f"\nThe report: {page.resolve()}")
     return exit_code
+
+
+def record() -> int:
+    """Record the facts that are judged where no engine can be had: two real hosts, one well, one with the demo's faults."""
+    from faultlib import catalogue, faults
+    from faultlib.stack import stack_of
+
+    rendered = render(STATE / "recording", StackOptions())
+    try:
+        hosts.up(RECORDED_HOSTS)
+        for host in RECORDED_HOSTS:
+            hosts.deploy(host, rendered, "/srv/shop")
+            traffic.drive(stack_of("/srv/shop", host).shop(), ORDINARY_SECONDS, per_second=25)
+        broken = stack_of("/srv/shop", RECORDED_HOSTS[0])
+        for name in FAULTS:
+            faults.inject(name, catalogue.load()[name].of(broken, StackOptions().port).fault(), broken)
+        inventory = STATE / "recording.yml"
+        inventory.write_text(hosts.inventory(RECORDED_HOSTS, "root"), "utf-8")
+        command = [str(VENV / "ansible"), "all", "-i", str(inventory), "-m", "stackops.runbook.stack_facts", "--tree", str(STATE / "facts")]
+        run_command(command, 300, env={"ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"), "PATH": f"{VENV}:{os.environ['PATH']}"})
+        for host in RECORDED_HOSTS:
+            result = json.loads((STATE / "facts" / host).read_text("utf-8"))
+            kept = {key: result[key] for key in ("schema", "host", "facts")}
+            (DEMO / "recorded_facts" / f"{host}.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    except (CommandFailed, Unavailable) as error:
+        say(f"demo: {error}")
+        return EXIT_FAILED
+    finally:
+        hosts.down(RECORDED_HOSTS)
+    return 0
 
 
 def down() -> int:
