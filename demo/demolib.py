@@ -74,19 +74,18 @@ def _see_to_stack() -> None:
     stack = stack_of(STACK)
     with step(f"Starting the example stack in {STACK.relative_to(CHECKOUT)}"):
         stack.compose("up", "-d")
-        if not stack.remembered():
-            stack.wait_until_well()
-    shop = stack.shop()
-    say(f"    The shop answers at {shop.url}/docs")
+        stack.wait_until(lambda: stack.shop().send(traffic.Call("GET", "/health")) > 0, "the shop answers")
+    say(f"    The shop answers at {stack.shop().url}/docs")
     with step("An ordinary day's requests"):
-        traffic.drive(shop, ORDINARY_SECONDS if first_time else REPEATED_SECONDS, per_second=25, seed=int(time.time()))
+        traffic.drive(stack.shop(), ORDINARY_SECONDS if first_time else REPEATED_SECONDS, per_second=25, seed=int(time.time()))
     port = int(stack.variables()["HTTP_PORT"])
     present = faults.switched_on(stack)
     for name in FAULTS:
-        if name not in present:
-            entry = catalogue.load()[name].of(stack, port)
+        entry = catalogue.load()[name].of(stack, port)
+        fault = entry.fault()
+        if not faults.still_on(name, fault, stack):
             with step(f"Fault: {entry.cause}"):
-                faults.inject(name, entry.fault(), stack)
+                (faults.inject_again if name in present else faults.inject)(name, fault, stack)
 
 
 def _port() -> int:

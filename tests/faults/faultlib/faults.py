@@ -290,6 +290,21 @@ def inject(name: str, fault: Fault, stack: RunningStack) -> None:
     states = stack.remembered()
     if name in states:
         raise CommandFailed(f"{name} is on already; take it back first")
+    _switch_on(name, fault, stack, states)
+
+
+def still_on(name: str, fault: Fault, stack: RunningStack) -> bool:
+    """Return whether *fault* is on and shows: a restart of the backend repairs some."""
+    return name in stack.remembered() and fault.shows(stack)
+
+
+def inject_again(name: str, fault: Fault, stack: RunningStack) -> None:
+    """Switch on a fault that was on, but no longer shows."""
+    fault.inject(stack)
+    stack.wait_until(lambda: fault.shows(stack), f"{name} shows")
+
+
+def _switch_on(name: str, fault: Fault, stack: RunningStack, states: t.Mapping[str, t.Mapping[str, str]]) -> None:
     present = stack.variables()
     changes = fault.variables(stack)
     stack.remember({**states, name: {key: present[key] for key in changes}})
