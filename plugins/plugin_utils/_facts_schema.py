@@ -341,20 +341,6 @@ def _root_path(node: dict[str, t.Any]) -> t.Optional[str]:
     return None
 
 
-def paths(node: dict[str, t.Any]) -> set[str]:
-    """Return the paths from the root that the parsed expression *node* reads; what is inside a filter is not from the root."""
-    path = _root_path(node)
-    if path is not None:
-        return {path}
-    if node["type"] in ("projection", "filter_projection", "value_projection", "flatten", "index_expression", "pipe", "subexpression"):
-        return paths(node["children"][0])
-    found: set[str] = set()
-    for child in node["children"]:
-        if isinstance(child, dict) and node["type"] != "expref":
-            found |= paths(child)
-    return found
-
-
 _NEGATIVE = frozenset(("ne", "lt", "lte", "gt", "gte"))
 
 

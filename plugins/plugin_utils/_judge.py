@@ -18,6 +18,7 @@ import fnmatch
 import hashlib
 import json
 import os
+import re
 import shlex
 import typing as t
 
@@ -128,7 +129,7 @@ class Outcome:
 
     result: str
     hits: list[dict[str, t.Any]] = dataclasses.field(default_factory=list)
-    lacking: frozenset[str] = frozenset()
+    lacking: tuple[str, ...] = ()
     error: str = ""
 
 
@@ -142,8 +143,8 @@ def evaluate(rule: Rule, context: dict[str, t.Any], memo: t.Optional[dict[str, t
     except ConditionError as error:
         return Outcome("error", error=str(error))
     if not items:
-        lacking = frozenset(name for name in rule.collectors if _is_unread(context.get("facts") or {}, name))
-        return Outcome("unknown", lacking=lacking or rule.collectors) if lacking or items is None else Outcome("pass")
+        unread = any(_is_unread(context.get("facts") or {}, name) for name in rule.collectors[:1])
+        return Outcome("unknown", lacking=rule.collectors) if unread or items is None else Outcome("pass")
     hits: list[dict[str, t.Any]] = []
     unknown = False
     error_text = ""
@@ -163,15 +164,13 @@ def evaluate(rule: Rule, context: dict[str, t.Any], memo: t.Optional[dict[str, t
 
 
 def _is_unread(collectors: t.Mapping[str, t.Any], name: str) -> bool:
+    """Return whether a collector is missing or says what it could not read; without errors, unknown is a verdict on what was read."""
     envelope = collectors.get(name)
-    return envelope is None or envelope.get("status") == "unknown"
+    return envelope is None or (envelope.get("status") == "unknown" and bool(envelope.get("errors")))
 
 
 def _lacks(rule: Rule, context: dict[str, t.Any]) -> bool:
-    for required in rule.requires:
-        if required(context) is None:
-            return True
-    return False
+    return any(required(context) is None for required in rule.requires)
 
 
 def _items(rule: Rule, context: dict[str, t.Any], memo: dict[str, t.Any]) -> t.Optional[list[dict[str, t.Any]]]:
@@ -271,7 +270,8 @@ def bounded(value: t.Any, depth: int = 0) -> t.Any:
     if isinstance(value, list):
         return [bounded(element, depth + 1) for element in value[:_MAXIMUM_ELEMENTS]] if depth < _MAXIMUM_DEPTH else []
     if isinstance(value, dict):
-        return {harmless(str(key), 100): bounded(below, depth + 1) for key, below in list(value.items())[:_MAXIMUM_ELEMENTS]} if depth < _MAXIMUM_DEPTH else {}
+        known = [(harmless(str(key), 100), below) for key, below in value.items() if below is not None][:_MAXIMUM_ELEMENTS]
+        return {key: bounded(below, depth + 1) for key, below in known} if depth < _MAXIMUM_DEPTH else {}
     return value
 
 
@@ -430,6 +430,28 @@ def _not_checked(host: str, facts: t.Mapping[str, t.Any], lacking: t.Mapping[str
     return findings
 
 
+def _explain_unread(unchecked: t.Sequence[Finding], fired: t.Sequence[Candidate], facts: t.Mapping[str, t.Any]) -> None:
+    """Put what could not be read under the cause that says why: a database that does not run cannot be asked for its version."""
+    owners: dict[str, Finding] = {}
+    for candidate in fired:
+        if candidate.finding["severity"] != "info":
+            owners.update({f"{project}/{service}": candidate.finding for project, service in candidate.services})
+    containers = (facts.get("compose") or {}).get("containers")
+    for container in containers if isinstance(containers, list) else ():
+        owner = owners.get(f"{container.get('project')}/{container.get('service')}") if isinstance(container, dict) else None
+        if owner is not None and container.get("name"):
+            owners.setdefault(str(container["name"]), owner)
+    if not owners:
+        return
+    named = re.compile(r"(?<![\w/-])(?:" + "|".join(map(re.escape, sorted(owners, key=len, reverse=True))) + r")(?![\w-])")
+    for finding in unchecked:
+        matches = [named.search(error["source"]) for error in finding["evidence"]["errors"]]
+        if matches and None not in matches:
+            causes = [owners[match.group()] for match in matches if match]
+            roots = [identity for cause in causes for identity in cause.get("effect_of") or [cause["id"]]]
+            finding["effect_of"] = list(dict.fromkeys(roots))
+
+
 def _silence(host: str, findings: t.Sequence[Finding], options: Options) -> None:
     """Mark what is silenced, and what only follows from what is silenced."""
     active = [silence for silence in options.silences if not silence.expired(options.now)]
@@ -447,8 +469,16 @@ def _silence(host: str, findings: t.Sequence[Finding], options: Options) -> None
 
 
 def status_of(findings: t.Iterable[Finding], unread: bool = False) -> str:
-    """Return a host's status: its worst finding that fired; unknown where nothing did but something was not *unread*."""
-    severities = {finding["severity"] for finding in findings if finding["result"] == "fire"}
+    """Return a host's status: its worst finding that fired; unknown where nothing did but something could not be read (*unread*).
+
+    What only follows from something that is mere information (a start that goes on, a reload) does not count.
+    """
+    fired = {finding["id"]: finding for finding in findings if finding["result"] == "fire"}
+    severities = set()
+    for finding in fired.values():
+        causes = [fired[identity] for identity in finding.get("effect_of") or () if identity in fired]
+        if not causes or any(cause["severity"] != "info" for cause in causes):
+            severities.add(finding["severity"])
     return next((severity for severity in ("critical", "warning") if severity in severities), "unknown" if unread else "ok")
 
 
@@ -511,15 +541,18 @@ def judge_host(
                     evidence={"error": harmless(outcome.error, _MAXIMUM_TEXT), "file": f"{rule.path}:{rule.line}"}, reason=harmless(outcome.error),
                 )
             )  # fmt: skip
-    findings = correlate(_merged(candidates), collected)
+    kept = _merged(candidates)
+    findings = correlate(kept, collected)
     _silence(host_name, findings, settings)
     counts["silenced"] = len({finding["rule"] for finding in findings if finding["result"] == "silenced"})
     findings.sort(key=lambda finding: finding["result"] == "silenced")
     unread = not collected or any(envelope.get("status") == "unknown" and envelope.get("errors") for envelope in collected.values())
+    unchecked = _not_checked(host_name, collected, lacking, settings)
+    _explain_unread(unchecked, [candidate for candidate in kept if candidate.finding["result"] == "fire"], collected)
     return {
         "status": status_of(findings, unread),
         "host": host,
-        "findings": [*findings, *_not_checked(host_name, collected, lacking, settings), *failed],
+        "findings": [*findings, *unchecked, *failed],
         "counts": counts,
         "unknown_rules": unknown_rules,
         "facts": collected,

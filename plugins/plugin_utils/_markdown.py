@@ -98,7 +98,7 @@ def _host(name: str, row: t.Mapping[str, t.Any], titles: t.Mapping[str, t.Any], 
     for finding in _roots(row):
         lines += _finding(finding, titles, words, language)
     for result, word in (("silenced", "silenced"), ("unknown", "unread"), ("error", "failed")):
-        listed = [finding for finding in row["findings"] if finding["result"] == result and not (result == "silenced" and finding.get("effect_of"))]
+        listed = [finding for finding in row["findings"] if finding["result"] == result and not finding.get("effect_of")]
         if listed:
             lines += [f"**{words[word]}**", "", *(f"- {_aside(finding, words)}" for finding in listed), ""]
     return lines

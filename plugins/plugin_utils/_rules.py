@@ -24,7 +24,7 @@ import typing as t
 import yaml
 
 from ._conditions import ConditionError, Expression, function_names, pattern_problem
-from ._facts_schema import ANY, FactsSchema, Inference, Node, UnknownPath, list_of, mapping_of, paths, paths_that_must_exist
+from ._facts_schema import ANY, FactsSchema, Inference, Node, UnknownPath, list_of, mapping_of, paths_that_must_exist
 from ._text import COMMAND_NAMES, LANGUAGES, Placeholder, Template, TextError
 
 SCHEMA = 1
@@ -94,7 +94,7 @@ class RuleTest:
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """One rule, compiled. Texts are by language; *collectors* are those whose facts it goes over."""
+    """One rule, compiled. Texts are by language; *collectors* are those whose facts it goes over, the one it cannot do without first."""
 
     id: str
     category: str
@@ -117,7 +117,7 @@ class Rule:
     since: t.Optional[Expression]
     references: tuple[str, ...]
     tests: tuple[RuleTest, ...]
-    collectors: frozenset[str]
+    collectors: tuple[str, ...]
     path: str
     line: int
 
@@ -544,11 +544,10 @@ def _call_problems(node: dict[str, t.Any]) -> list[str]:
     return messages
 
 
-def _collectors(for_each: t.Sequence[Expression], conditions: t.Sequence[Expression]) -> frozenset[str]:
-    """Return the collectors that the first of *for_each* goes over; where there is none, those that are required."""
-    expressions = for_each[:1] or conditions
-    found = {path.split(".")[1] for expression in expressions for path in paths(expression.parsed) if path.startswith("facts.")}
-    return frozenset(found)
+def _collectors(for_each: t.Sequence[Expression], conditions: t.Sequence[Expression]) -> tuple[str, ...]:
+    """Return the collectors that the first of *for_each* names, in its order; where there is none, those of the conditions."""
+    texts = " ".join(expression.text for expression in for_each[:1] or conditions)
+    return tuple(dict.fromkeys(re.findall(r"\bfacts\.(\w+)", texts)))
 
 
 # -- files ----------------------------------------------------------------------------------------------------------

@@ -235,12 +235,14 @@ def _asides(report: Report, style: _Style) -> list[str]:
     """Return what is no finding but must not be overlooked: hosts that did not answer, what could not be read, silences."""
     words = style.words
     lines: list[str] = []
+    colon = words["colon"]
     for status, label in (("unreachable", "unreachable"), ("unknown", "status_unknown")):
         named = [(name, row["reason"]) for name, row in report["hosts"].items() if row["status"] == status and row.get("reason")]
-        lines += _listed([f"{words[label]}{words['colon']}{harmless(name, 60)} – {harmless(str(reason))}" for name, reason in named], style, status)
-    lines += _listed(_by_title(report, "unknown", words["unread"] + words["colon"], lambda finding: f"{finding['object']} – {finding.get('reason') or ''}"), style, "unknown")
-    lines += _listed(_by_title(report, "error", words["failed"] + words["colon"], lambda finding: f"{finding['rule']} – {finding.get('reason') or ''}"), style, "unknown")
-    silenced = _by_title(report, "silenced", words["silenced"] + words["colon"], lambda finding: f"{finding['title']} – {finding['silence']['reason']}")
+        lines += _listed([f"{words[label]}{colon}{harmless(name, 60)} – {harmless(str(reason))}" for name, reason in named], style, status)
+    unread = _by_title(report, "unknown", words["unread"] + colon, lambda finding: f"{finding['object']} – {finding.get('reason') or ''}")
+    failed = _by_title(report, "error", words["failed"] + colon, lambda finding: f"{finding['rule']} – {finding.get('reason') or ''}")
+    lines += _listed(unread, style, "unknown") + _listed(failed, style, "unknown")
+    silenced = _by_title(report, "silenced", words["silenced"] + colon, lambda finding: f"{finding['title']} – {finding['silence']['reason']}")
     lines += _listed(silenced, style, "dim")
     expired = [silence for silence in report.get("silences") or () if silence["expired"]]
     lines += _listed([f"{words['expired']}{words['colon']}{harmless(s['rule'])} {harmless(s['object'])} ({s['expires']})" for s in expired], style, "warning")
@@ -251,7 +253,7 @@ def _by_title(report: Report, result: str, label: str, text: t.Callable[[dict[st
     hosts: dict[str, list[str]] = {}
     for name, row in report["hosts"].items():
         for finding in row["findings"]:
-            if finding["result"] == result and not (result == "silenced" and finding.get("effect_of")):
+            if finding["result"] == result and not finding.get("effect_of"):
                 hosts.setdefault(harmless(text(finding)), []).append(name)
     return [f"{label}{', '.join(names[:3])}{f' (+{len(names) - 3})' if len(names) > 3 else ''}: {shown}" for shown, names in hosts.items()]
 
