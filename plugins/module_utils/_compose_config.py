@@ -53,7 +53,7 @@ class Dependency:
 class ServiceConfig:
     """What is declared for one service; *replicas* is ``None`` where only its name is known.
 
-    *command* stays inside the check: it may hold secrets.
+    *command* and *environment* stay inside the check: they may hold secrets.
     """
 
     name: str
@@ -66,6 +66,7 @@ class ServiceConfig:
     enabled: bool = True
     publishes: bool = False
     command: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+    environment: t.Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,7 +190,7 @@ def compose_version(command: ComposeCommand, timeout_seconds: float = 10.0) -> t
 
 
 def parse_config(document: t.Mapping[str, t.Any], profiles: t.Collection[str] = ()) -> ComposeConfig:
-    """Return the services of a resolved Compose file (of any Compose); environments and secrets are dropped.
+    """Return the services of a resolved Compose file (of any Compose).
 
     A service with profiles is enabled where one of them is in *profiles*.
     """
@@ -333,6 +334,7 @@ def _service(name: str, declared: t.Mapping[str, t.Any], profiles: t.Collection[
         enabled=not own_profiles or "*" in profiles or any(profile in profiles for profile in own_profiles),
         publishes=bool(declared.get("ports")),
         command=(*_words(declared.get("entrypoint")), *_words(declared.get("command"))),
+        environment=_environment(declared.get("environment")),
     )
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import os
 import re
 import time
 import typing as t
@@ -254,6 +253,7 @@ class ProjectView:
     def facts(self) -> Facts:
         """Return the ``projects`` entry."""
         env_file = project_env_file(self._stack)
+        services = [self._service(name) for name in self._names(self._stack.containers)]
         return {
             "name": (self._config.name if self._config and not self._stack.siblings else None) or self._stack.name,
             "flavour": self._stack.flavour,
@@ -262,8 +262,8 @@ class ProjectView:
             "config_readable": self._config is not None,
             "config_error": self.config_error.reason if self.config_error else None,
             "env_file": env_file,
-            "env_newer_than_containers": self._older_than(env_file),
-            "services": [self._service(name) for name in self._names(self._stack.containers)],
+            "env_newer_than_containers": [service["name"] for service in services if service["changed_variables"]],
+            "services": services,
         }
 
     def _names(self, containers: t.Iterable[ContainerRef]) -> list[str]:
@@ -429,6 +429,7 @@ class ProjectView:
             # Where nothing tells, it is one when it has ended well.
             "one_shot": one_shot if one_shot is not None else any(container.state == "exited" and container.exit_code == 0 for container in replicas),
             "has_healthcheck": self._has_healthcheck(name),
+            "changed_variables": self._changed_variables(name),
             "depends_on": [dataclasses.asdict(dependency) for dependency in self._depends_on.get(name, ())],
         }
 
@@ -447,15 +448,18 @@ class ProjectView:
         fewer = expected is not None and 0 < len(rows) < expected
         return worst([verdict, "warning" if fewer else "ok"])
 
-    def _older_than(self, env_file: t.Optional[str]) -> list[str]:
-        """Return the services whose containers were made before the ``.env`` file changed, so that they do not know it."""
-        if env_file is None:
+    def _changed_variables(self, service: str) -> list[str]:
+        """Return the variables that containers of *service* have with other values than the Compose file and ``.env`` give now."""
+        declared = self._declared(service)
+        containers = [one for one in self._replicas(service) if one.state != "removing"]
+        if declared is None or not containers:
             return []
-        try:
-            changed = datetime.datetime.fromtimestamp(os.stat(env_file).st_mtime, datetime.timezone.utc)
-        except OSError:
-            return []
-        return sorted({one.service for one in self._stack.containers if not one.oneoff and one.created_at and one.created_at < changed})
+        return sorted(name for name, value in declared.environment.items() if any(_differs(value, one.env.get(name)) for one in containers))
+
+
+def _differs(declared: str, present: t.Optional[str]) -> bool:
+    # `compose config` writes a dollar sign twice, as the Compose file has to.
+    return present not in (declared, declared.replace("$$", "$"))
 
 
 def wait_until_well(engine: Engine, selection: Selection, options: ComposeOptions, timeout_seconds: float) -> list[Stack]:

@@ -58,6 +58,10 @@ _STARTUP_SERVERS = (
 )
 
 
+# So long after a restart by its policy a container may well end as it did before, unless its health check has passed.
+_UNPROVEN_SECONDS = 60.0
+
+
 @dataclasses.dataclass(frozen=True)
 class Circumstances:
     """What is known around a container, beyond its own inspect answer.
@@ -128,11 +132,16 @@ def oom_evidence(container: ContainerRef, around: Circumstances) -> tuple[t.Opti
 
 
 def in_restart_loop(container: ContainerRef, around: Circumstances) -> bool:
-    """Whether the engine starts it again and again."""
+    """Whether the engine starts it again and again, or has just done so and nobody knows yet whether it will last."""
     if container.state == "restarting":
         return True
     uptime = _uptime(container, around.now)
-    return container.state == "running" and container.restart_count >= around.restart_count and uptime is not None and uptime < around.restart_window_seconds
+    if container.state != "running" or uptime is None:
+        return False
+    if container.restart_count >= around.restart_count and uptime < around.restart_window_seconds:
+        return True
+    healthy = (_state(container).get("Health") or {}).get("Status") == "healthy"
+    return container.restart_count > 0 and uptime < _UNPROVEN_SECONDS and not healthy
 
 
 # -- by state -------------------------------------------------------------------------------------------------------
@@ -215,8 +224,7 @@ def _while_running(container: ContainerRef, health: t.Mapping[str, t.Any], aroun
 def _killed_again(container: ContainerRef, scope: str, confidence: str, evidence: list[Evidence]) -> Cause:
     """It runs, and a life before this one ended for want of memory."""
     likely = "" if confidence == "high" else ", most likely"
-    times = f"restarted {container.restart_count} time{'s' * (container.restart_count != 1)}"
-    summary = f"it was killed{likely} for memory{_limit_text(container)} and {times}"
+    summary = f"it was killed{likely} for memory{_limit_text(container)} and restarted {_times(container.restart_count)}"
     return _cause(scope, confidence, summary, [*evidence, _inspect(f"RestartCount: {container.restart_count}")])
 
 
@@ -261,7 +269,7 @@ def _looping(container: ContainerRef, around: Circumstances) -> Cause:
     times = container.restart_count
     evidence = [_inspect(f"RestartCount: {times}"), _inspect(f"restart policy: {container.restart_policy}"), *_log_evidence(around)]
     ended = "ends at once with exit code 0" if code == 0 and container.state != "running" else "ends again and again"
-    return _cause("restart-loop", "high", f"its main process {ended}; restarted {times} times", evidence, known["error"] if known else None)
+    return _cause("restart-loop", "high", f"its main process {ended}; restarted {_times(times)}", evidence, known["error"] if known else None)
 
 
 def _by_exit_code(container: ContainerRef, around: Circumstances) -> Cause:
@@ -399,7 +407,11 @@ def _limit_text(container: ContainerRef) -> str:
 
 
 def _loop_text(container: ContainerRef, around: Circumstances) -> str:
-    return f"; restarted {container.restart_count} times" if in_restart_loop(container, around) else ""
+    return f"; restarted {_times(container.restart_count)}" if in_restart_loop(container, around) else ""
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _places(parameters: t.Mapping[str, str]) -> str:

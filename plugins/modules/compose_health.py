@@ -200,7 +200,7 @@ projects:
       returned: always
       sample: /srv/shop/.env
     env_newer_than_containers:
-      description: Services whose containers were made before that file was changed, so that they do not know the change.
+      description: Services whose containers have other values than the Compose file and C(.env) give now, so that a change was not applied.
       type: list
       elements: str
       returned: always
@@ -258,6 +258,12 @@ projects:
           type: bool
           returned: always
           sample: false
+        changed_variables:
+          description: Environment variables whose value is another now than in the service's containers.
+          type: list
+          elements: str
+          returned: always
+          sample: []
         has_healthcheck:
           description: Whether a health check is declared, in the Compose file or in the image.
           type: bool

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import datetime
 import json
-import os
 import pathlib
 import typing as t
 
@@ -334,18 +333,25 @@ def test_a_tag_that_moved_on() -> None:
     assert collect_compose([stack], engine, ComposeOptions(stats=False))["containers"][0]["image"]["tag_moved"] is None  # type: ignore[arg-type]
 
 
-def test_an_env_file_that_is_newer_than_the_containers(tmp_path: pathlib.Path) -> None:
-    env_file = tmp_path / ".env"
-    env_file.write_text("A=1\n", encoding="utf-8")
-    engine = Replay({"well": RECORDED["compose_v2"]["well"]})
-    stack = stack_of(engine, config_of())
-    stack.working_dir = str(tmp_path)
-    created = stack.containers[0].created_at
-    assert created is not None
-    for seconds, services_ in ((60, ["well"]), (-60, [])):
-        os.utime(env_file, (created.timestamp() + seconds,) * 2)
-        project = collect_compose([stack], engine, ComposeOptions(stats=False))["projects"][0]  # type: ignore[arg-type]
-        assert (project["env_file"], project["env_newer_than_containers"]) == (str(env_file), services_)
+@pytest.mark.parametrize(
+    ("declared", "changed"),
+    [
+        ({}, []),
+        ({"MODE": "production", "PRICE": "5$$"}, []),
+        ({"MODE": "debug", "PRICE": "5$$"}, ["MODE"]),
+        ({"MODE": "production", "ADDED": "1"}, ["ADDED"]),
+    ],
+    ids=["nothing declared", "as it runs", "another value", "a new variable"],
+)
+def test_variables_that_containers_do_not_have_yet(declared: dict[str, str], changed: list[str]) -> None:
+    recorded = copy.deepcopy(RECORDED["compose_v2"]["well"])
+    recorded["inspect"]["Config"]["Env"] = ["PATH=/usr/bin", "MODE=production", "PRICE=5$"]
+    document = {"services": {"well": {"image": "stackops-test/base:trixie", "environment": declared}}}
+    project = collect_compose([stack_of(Replay({"well": recorded}), parse_config(document))], Replay({"well": recorded}), ComposeOptions(stats=False))[  # type: ignore[arg-type]
+        "projects"
+    ][0]
+    assert project["services"][0]["changed_variables"] == changed
+    assert project["env_newer_than_containers"] == (["well"] if changed else [])
 
 
 def test_database_addresses_without_passwords() -> None:

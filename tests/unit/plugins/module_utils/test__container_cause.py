@@ -249,7 +249,7 @@ def test_a_container_that_runs_again_after_it_was_killed_for_memory() -> None:
     health = health_of(container)
     cause = classify(container, health, Circumstances(now, kernel_oom_kills=[kill]))
     assert cause is not None and (cause["code"], cause["confidence"]) == ("oom-container", "high")
-    assert cause["summary"] == "it was killed for memory (its limit is 64 MiB) and restarted 1 time"
+    assert cause["summary"] == "it was killed for memory (its limit is 64 MiB) and restarted once"
     container, now = restarted(5, 20)
     cause = classify(container, health, Circumstances(now, log_lines=["RuntimeError: of an earlier life"], kernel_oom_kills=[kill]))
     assert cause is not None and cause["code"] == "oom-container", "goes before what the log says"
