@@ -85,7 +85,7 @@ options:
         default: 5
       timeout_seconds:
         description:
-          - How many seconds one attempt may take. Without it, O(request_timeout) holds.
+          - How many seconds one attempt may take. Without it, O(stackops.runbook.http_probe#module:request_timeout) holds.
         type: float
       validate_certs:
         description:
@@ -108,11 +108,11 @@ options:
         default: 1
       warning_ms:
         description:
-          - From this total time on its status is V(warning). Without it, O(warning_ms) holds.
+          - From this total time on its status is V(warning). Without it, O(stackops.runbook.http_probe#module:warning_ms) holds.
         type: float
       critical_ms:
         description:
-          - From this total time on its status is V(critical). Without it, O(critical_ms) holds.
+          - From this total time on its status is V(critical). Without it, O(stackops.runbook.http_probe#module:critical_ms) holds.
         type: float
       certificate_warning_days:
         description:

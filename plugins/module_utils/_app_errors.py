@@ -392,7 +392,7 @@ def _last_plain(lines: t.Sequence[str], first: int) -> t.Optional[AppError]:
 
 def _of_exception(block: _Block) -> AppError:
     name = block.exception.rsplit(".", 1)[-1]
-    message = "\n".join(block.message).split("\n[SQL: ")[0].split("(Background on this error")[0].strip()
+    message = "\n".join(block.message).partition("\n[SQL: ")[0].partition("(Background on this error")[0].strip()
     shown = _shown(message.split("\n", 1)[0])
     validation = _validation(block.message)
     if validation is not None:

@@ -263,7 +263,8 @@ def main() -> None:
     )
     options = FactsOptions.from_params({**module.params, "endpoints": [dict(endpoint) for endpoint in module.params["endpoints"]]})
     # What Ansible masks by itself includes every short value of a header, and with it the numbers of the result.
-    module.no_log_values = hide_secrets(module.params) | {server[key] for server in module.params["postgres"] for key in ("login_password", "dsn") if server[key]}
+    logins = {server[key] for server in module.params["postgres"] for key in ("login_password", "dsn") if server[key]}
+    module.no_log_values = hide_secrets(module.params) | logins
     module.exit_json(changed=False, **collect_facts(options))
 
 

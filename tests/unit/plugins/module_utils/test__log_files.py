@@ -212,5 +212,3 @@ def test_a_damaged_archive_is_said_and_the_rest_kept(tmp_path: pathlib.Path) -> 
     with pytest.raises(CheckError) as caught:
         read()
     assert caught.value.code == "unparsable" and found
-
-

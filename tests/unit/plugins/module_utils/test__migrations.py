@@ -277,8 +277,8 @@ def read(files, **options):
 VERSIONS = {"v/1.py": script("1"), "v/2.py": script("2", "1"), "v/__init__.py": b"", "v/deep/3.py": script("3", "2"), "v/__pycache__/1.cpython-312.pyc": b"\0"}
 
 
-def under(place, files=VERSIONS):
-    return {posixpath.join(place, name[2:]): content for name, content in files.items()}
+def under(place, files=None):
+    return {posixpath.join(place, name[2:]): content for name, content in (VERSIONS if files is None else files).items()}
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def test_taken_port_never_raises(text):
 )
 def test_overlap(one, other, both):
     assert ports.overlap(one, other) is both
-    assert ports.overlap(other, one) is both
+    assert ports.overlap(one=other, other=one) is both
 
 
 # -- stacks ------------------------------------------------------------------------------------------------------------

@@ -7,10 +7,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from ansible_collections.stackops.runbook.plugins.module_utils._redaction import REDACTED, Redactor, is_secret_name, secrets_of_environment
 from hypothesis import given
 from hypothesis import strategies as st
-
-from ansible_collections.stackops.runbook.plugins.module_utils._redaction import REDACTED, Redactor, is_secret_name, secrets_of_environment
 
 CANARY = "c4nary-Zx81-Qq"
 

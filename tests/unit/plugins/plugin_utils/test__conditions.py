@@ -43,8 +43,11 @@ from hypothesis import strategies as st
         ("flat([a, b, c])", {"a": [1], "b": None, "c": [2, None]}, [1, 2]),
         ("distinct(a)", {"a": [1, 2, 1, True]}, [1, 2, True]),
         ("where(a, 'p', 's', 'q.r', `1`)", {"a": [{"p": "s", "q": {"r": 1}}, {"p": "s"}]}, [{"p": "s", "q": {"r": 1}}]),
-        ("of_service(a, b)", {"a": [{"project": "p", "service": "s"}, {"project": "p"}], "b": {"project": "p", "service": "s"}}, [{"project": "p",
-            "service": "s"}]),
+        (
+            "of_service(a, b)",
+            {"a": [{"project": "p", "service": "s"}, {"project": "p"}], "b": {"project": "p", "service": "s"}},
+            [{"project": "p", "service": "s"}],
+        ),
         ("verdict(a)", {"a": {"value": 96, "warning": 90, "critical": 97}}, "warning"),
         ("verdict(a)", {"a": None}, None),
         ("url_path(a)", {"a": "http://h:1/x/y?z"}, "/x/y"),

@@ -55,8 +55,10 @@ class StackFacts:
         self.filesystems = []
 
     def unhealthy(self, failure="http-status", http_status=503):
-        health = {"status": "unhealthy", "stale": False, "failing_streak": 7, "failure": failure, "http_status": http_status, "last_output": "unhealthy",
-            "test": ["CMD"]}
+        health = {
+            "status": "unhealthy", "stale": False, "failing_streak": 7, "failure": failure, "http_status": http_status, "last_output": "unhealthy",
+            "test": ["CMD"],
+        }  # fmt: skip
         self.containers[self.app].update(status="critical", health=health, cause={"code": "unhealthy", "confidence": "high", "summary": "unhealthy"})
 
     def endpoint_answers(self, status):
@@ -196,8 +198,10 @@ class TestChains:
 
     def test_a_full_disk_explains_errors_of_writing(self, rules, names):
         stack = StackFacts(names)
-        stack.filesystems = [{"mount": "/srv", "device": "/dev/b", "size_bytes": 10, "available_bytes": 0, "used_percent": 100, "status": "critical",
-            "used_for": ["root"], "read_only": False}]  # fmt: skip
+        stack.filesystems = [{
+            "mount": "/srv", "device": "/dev/b", "size_bytes": 10, "available_bytes": 0, "used_percent": 100, "status": "critical",
+            "used_for": ["root"], "read_only": False,
+        }]  # fmt: skip
         stack.errors("disk-full", exception="OSError")
         causes, effects = roots(rules, stack)
         assert causes == [("filesystem-nearly-full", "/srv")]
@@ -271,8 +275,8 @@ def test_dependants_are_found_through_names_and_aliases():
 
 
 def test_a_circle_of_dependencies_ends():
-    graph = ServiceGraph({"compose": {"projects": [{"name": "p", "services": [{"name": "a", "depends_on": [{"service": "b"}]}, {"name": "b",
-        "depends_on": [{"service": "a"}]}]}]}})
+    services = [{"name": "a", "depends_on": [{"service": "b"}]}, {"name": "b", "depends_on": [{"service": "a"}]}]
+    graph = ServiceGraph({"compose": {"projects": [{"name": "p", "services": services}]}})
     assert graph.dependants([("p", "a")]) == {("p", "b")}
 
 

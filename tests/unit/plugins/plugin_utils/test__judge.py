@@ -63,8 +63,9 @@ def test_a_finding_has_everything_an_operator_needs(rules):
     assert "64 MiB" in finding["cause"]
     assert finding["fix"][-1] == "Apply the change: `cd '/srv/my shop' && docker compose -p shop up -d api`"
     assert len(finding["id"]) == 16
-    assert set(finding) >= {"id", "rule", "severity", "result", "object", "title", "cause", "evidence", "fix", "verify", "effects", "since", "confidence",
-        "category"}
+    assert set(finding) >= {
+        "id", "rule", "severity", "result", "object", "title", "cause", "evidence", "fix", "verify", "effects", "since", "confidence", "category",
+    }  # fmt: skip
 
 
 def test_the_other_language(rules):
@@ -200,8 +201,10 @@ def test_collected_text_is_never_looked_up_again(rules):
 def test_silenced_findings_stay_listed_with_their_effects(rules):
     given_facts = facts(
         compose={**COMPOSE, "containers": [container("api", status="warning", state="paused")]},
-        http={"endpoints": [{"project": "shop", "service": "api", "name": "a", "url": "http://h/health", "reachable": False, "status": "critical",
-            "failure": "read-timeout"}]},
+        http={"endpoints": [{
+            "project": "shop", "service": "api", "name": "a", "url": "http://h/health", "reachable": False, "status": "critical",
+            "failure": "read-timeout",
+        }]},
     )  # fmt: skip
     silence = {"rule": "container-paused", "object": "shop/*", "reason": "kept for the audit", "expires": "2026-12-31"}
     assert fired(judge_host(rules, "web1", given_facts, {"now": NOW}))

@@ -38,8 +38,8 @@ def host_facts(*paused, engine="27.1.0", image="sha256:a"):
          "image": {"reference": "shop/api:1", "id": image}}
         for name in ("api", "db")
     ]  # fmt: skip
-    return {"schema": 1, "host": {}, "facts": {"engine": {"status": "ok", "reachable": True, "version": engine}, "compose": {"status": "ok", "projects": [],
-        "containers": containers}}}
+    compose = {"status": "ok", "projects": [], "containers": containers}
+    return {"schema": 1, "host": {}, "facts": {"engine": {"status": "ok", "reachable": True, "version": engine}, "compose": compose}}
 
 
 def report_of(rules, now, previous=None, silences=(), **hosts):
@@ -88,8 +88,8 @@ def test_nothing_is_resolved_by_being_silenced(rules):
     silence = {"rule": "container-paused", "reason": "meant so", "expires": "never"}
     second = report_of(rules, SECOND, first, [silence], web1=host_facts("api"))
     assert second["changes"] == {"new": [], "ongoing": [], "resolved": []}
-    assert second["silences"] == [{"rule": "container-paused", "object": "*", "host": "*", "reason": "meant so", "expires": "never", "expired": False,
-        "findings": 1}]
+    silence = {"rule": "container-paused", "object": "*", "host": "*", "reason": "meant so", "expires": "never", "expired": False, "findings": 1}
+    assert second["silences"] == [silence]
 
 
 def test_expired_silences_are_reported(rules):
