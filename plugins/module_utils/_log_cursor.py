@@ -16,7 +16,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import tempfile
 import typing as t
 
 from ._envelope import CheckError
@@ -91,6 +90,8 @@ class Cursors:
     def save(self, now: float, problems: list[CheckError]) -> None:
         """Write the state whole or not at all, readable by its owner only."""
         state = {"version": VERSION, "saved_at": now, "sources": {name: _as_json(place) for name, place in sorted(self._places.items())}}
+        import tempfile
+
         directory = os.path.dirname(os.path.abspath(self.path))
         temporary = ""
         try:

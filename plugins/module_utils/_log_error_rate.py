@@ -15,7 +15,6 @@ import typing as t
 
 from ._app_errors import classify_text
 from ._envelope import CheckError, Thresholds, envelope, metric, rfc3339, worst
-from ._log_cursor import Cursors
 from ._log_files import SAMPLE_BYTES, LogFile, Source, expand, feed, files_of, is_ordered, line_start, seek
 from ._log_formats import CRITICAL, ERROR, WARNING, Clock, zone_of
 from ._log_requests import RequestTally
@@ -26,6 +25,7 @@ from ._redaction import Redactor
 if t.TYPE_CHECKING:
     from ._discovery import Stack
     from ._engine import Engine
+    from ._log_cursor import Cursors
 
 Facts = dict[str, t.Any]
 
@@ -205,7 +205,12 @@ def analyse(
     """Read *sources* once and return the envelopes ``logs`` and ``requests`` as the facts schema has them."""
     now = time.time() if now is None else now
     problems = list(errors)
-    cursors = Cursors.load(options.state_file, problems) if options.state_file else None
+    cursors: t.Optional[Cursors] = None
+    if options.state_file:
+        # Here, because few runs need it, and this one should be over before it is noticed.
+        from ._log_cursor import Cursors as StateFile
+
+        cursors = StateFile.load(options.state_file, problems)
     end = options.until if options.until is not None else now
     start = 0.0 if options.whole else options.since if options.since is not None else end - options.window_seconds
     if cursors is not None and cursors.saved_at is not None and options.since is None and not options.whole:

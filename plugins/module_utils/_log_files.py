@@ -9,16 +9,14 @@
 from __future__ import annotations
 
 import dataclasses
-import glob
 import os
 import re
-import shutil
 import stat
 import typing as t
 
 from ._envelope import CheckError
 
-BLOCK_BYTES = 1 << 17
+BLOCK_BYTES = 1 << 18
 #: A line that is longer is read past, and only its beginning looked at.
 LONGEST_LINE_BYTES = 2 << 20
 KEPT_OF_LONG_LINE = 1 << 16
@@ -105,6 +103,9 @@ def stat_file(path: str) -> t.Optional[LogFile]:
 
 def expand(patterns: t.Iterable[str]) -> tuple[list[str], list[CheckError]]:
     """Return the logs that paths, globs and directories name (without their rotated files), and what names none."""
+    # What only some runs need is imported there: a run should be over before it is noticed.
+    import glob
+
     bases: dict[str, None] = {}
     errors = []
     for pattern in patterns:
@@ -186,11 +187,12 @@ class Source:
         return bz2.open(path, "rb") if path.endswith(".bz2") else lzma.open(path, "rb")
 
     def _unzstd(self, path: str) -> t.Any:
+        import shutil
+        import subprocess
+
         program = shutil.which("zstd")
         if program is None:
             raise CheckError(path, "zstd is needed to read it and is not installed", "Install zstd on this host.", "driver-unreadable")
-        import subprocess
-
         self._process = subprocess.Popen(
             [program, "-dcq", "--", path], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
         )

@@ -60,6 +60,7 @@ _CLF_MINUTE = rb"\d\d/[A-Z][a-z]{2}/\d{4}[: ]\d\d:\d\d"
 #: In a place that was learned anything as long as a minute is taken for one, and read afterwards.
 ANY_MINUTE = rb".{16}"
 ANY_CLF_MINUTE = rb".{17}"
+EPOCH_SECOND = rb"\d{10}"
 _GAP = rb'[\]):,]{0,2}(?:[ \t|]{1,9}(?!' + _UPPER + _AFTER + rb')[^\s|"\\]{1,80}){0,6}?[ \t|]{0,9}[\[(<]?'
 _CLF_HEAD = rb"[\w.:%-]{1,64} \S{1,64} \S{1,64} \["
 _REQUEST = rb'"([A-Z]{3,10}) ([^" ]{1,4000})[^"]{0,20}" (\d{3})(?![\w])'
@@ -462,7 +463,7 @@ def _learn_text(line: bytes, record: Record) -> t.Optional[Layout]:
     word = level + (_AFTER if later.group(2) else rb"[ \t]{0,9}\]")
     # Behind the time no zone may follow other than this one: the same digits would mean another moment.
     after = rb":[\d.,]{2,13}" + re.escape(match.group(3)) + rb"(?! ?(?:Z|UTC|GMT|[+-]\d\d))" + _GAP + word
-    return Layout(re.escape(match.group(1)), _ISO_MINUTE, after, match.group(3).decode())
+    return Layout(re.escape(match.group(1)), ANY_MINUTE, after, match.group(3).decode())
 
 
 def _spans(text: str) -> t.Iterator[tuple[str, int, int]]:
@@ -578,7 +579,7 @@ def learn_whole(line: bytes, clock: Clock) -> t.Optional[bytes]:
         pieces.append(_literal(text[done:start], False))
         done = end
         if value[0] == '"':
-            inside = rb'(?:[^"\\\x00-\x1f]|\\["\\/bfnrt])*' if path == message_key else rb'[^"\\\x00-\x1f]*'
+            inside = rb'[^"\\\x00-\x1f]*' + (rb'(?:\\["\\/bfnrt][^"\\\x00-\x1f]*)*' if path == message_key else b"")
             pieces.append(b'"(?P<%s>%s)"' % (names[path], inside) if path in names else b'"' + inside + b'"')
         elif path in names:
             pieces.append(b"(?P<%s>%s)" % (names[path], rb"\d+(?:\.\d+)?" if value[0].isdigit() else value.encode()))
@@ -603,8 +604,9 @@ def _time_parts(value: str, quote: bytes) -> t.Optional[tuple[bytes, bytes, byte
     """Return the patterns before, of and after the minute of a JSON time, and its zone."""
     match = re.fullmatch(r'"(\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d):\d\d(?:[.,]\d{1,9})?((?: ?(?:Z|UTC|GMT|[+-]\d\d:?\d\d))?)"', value)
     if match:
-        return quote, ANY_MINUTE, rb':[^"\\]{2,13}' + re.escape(match.group(2)).encode() + quote, match.group(2)
+        until = rb':[^"]{2,13}' if quote == b'"' else rb":[^\\]{2,13}"
+        return quote, ANY_MINUTE, until + re.escape(match.group(2)).encode() + quote, match.group(2)
     match = re.fullmatch(r"(\d{10})(\d{3}|\d{6}|\d{9})?((?:\.\d+)?)", value)
     if match:
-        return b"", rb"\d{10}", (rb"\d{%d}" % len(match.group(2) or "")) + rb"(?:\.\d{1,9})?(?=[,}])", ""
+        return b"", EPOCH_SECOND, (rb"\d{%d}" % len(match.group(2) or "")) + rb"(?:\.\d{1,9})?(?=[,}])", ""
     return None

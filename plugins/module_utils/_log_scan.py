@@ -18,7 +18,10 @@ import re
 import typing as t
 
 from ._log_formats import (
+    ANY_CLF_MINUTE,
+    ANY_MINUTE,
     CRITICAL,
+    EPOCH_SECOND,
     ERROR,
     INFO,
     KEPT_LINE_BYTES,
@@ -43,6 +46,10 @@ OTHER_SHAPE = "(other messages)"
 
 _BYTE_DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _HIDDEN = re.compile(rb'HTTP/|status(?:_code)?\\?"')
+_WIDTHS = {ANY_MINUTE: 16, ANY_CLF_MINUTE: 17, EPOCH_SECOND: 10}
+_AFTER_MINUTE = re.compile(rb":\d\d(?:[.,]\d{1,9})?")
+MAX_LEARNED = 16
+MAX_UNLEARNED = 50
 # An access line as the message of a JSON record.
 _QUOTED = re.compile(rb' HTTP/[\d.]{1,5}\\{1,3}" \d{3}')
 _DIGITS = {ord(digit): "0" for digit in "123456789"}
@@ -75,7 +82,7 @@ class Group:
         self.sample, self.detail = record.message, record.detail
 
     def seen(self, moment: float) -> None:
-        """Count one."""
+        """Count one, written at *moment*."""
         self.count += 1
         if moment < self.first:
             self.first = moment
@@ -152,24 +159,23 @@ class Tally:
         """Tell whether an end of a period cuts this minute, so that its records have to be looked at one by one."""
         return self.window.covers(minute) is None or (self.baseline.end > self.baseline.start and self.baseline.covers(minute) is None)
 
-    def add_known(self, level: int, shape: str, moment: float) -> bool:
-        """Count one more record of a shape that was seen before; ``False``, and nothing counted, where it was not."""
-        period = self.period(moment)
+    def add_known(self, level: int, shape: str, minute: int, count: int, first: float, last: float) -> None:
+        """Count more records of a group that is there, in one minute that no period cuts."""
+        period = self.period(first)
         if period is not None:
-            group = period.groups.get((level, shape))
-            if group is None:
-                return False
-            period.lines += 1
-            counts = period.minutes.setdefault(int(moment // 60), [0, 0])
-            counts[0] += 1
+            counts = period.minutes.setdefault(minute, [0, 0])
+            counts[0] += count
+            period.lines += count
             if level >= ERROR:
-                period.errors += 1
-                counts[1] += 1
+                period.errors += count
+                counts[1] += count
             else:
-                period.warnings += 1
-            group.seen(moment)
-        self.saw(moment)
-        return True
+                period.warnings += count
+            group = period.groups[(level, shape)]
+            group.count += count
+            group.first, group.last = min(group.first, first), max(group.last, last)
+        self.saw(first)
+        self.saw(last)
 
     def saw(self, moment: float) -> None:
         """Know that a record was written at *moment*."""
@@ -345,16 +351,18 @@ class Scanner:
         self._layouts: list[Layout] = []
         self._zone = ""
         self._minutes: dict[bytes, t.Optional[int]] = {}
+        self._widths: dict[int, int] = {}
+        self._guards: frozenset[bytes] = frozenset()
         self._request: t.Optional[t.Pattern[bytes]] = None
-        self._whole: list[t.Pattern[bytes]] = []
+        self._whole: list[tuple[t.Pattern[bytes], tuple[int, ...]]] = []
         self._unlearned = 0
         self.timed: t.Optional[float] = None
-        self._shapes: dict[tuple[bytes, bytes], tuple[int, str]] = {}
+        self._shapes: dict[bytes, tuple[int, str]] = {}
 
-    def learn(self, lines: t.Iterable[bytes]) -> None:
-        """Learn from sample *lines* how harmless lines begin."""
+    def learn(self, lines: t.Sequence[bytes]) -> None:
+        """Learn from sample *lines* how harmless lines begin; some of them, evenly spread, are enough."""
         found: collections.Counter[Layout] = collections.Counter()
-        for line in lines:
+        for line in lines[:: 1 + len(lines) // MAX_LEARNED]:
             payload, record, dummy, alone = self.assembler.read(line)
             self.wrapped = self.wrapped or payload is not line and line[:8] == b'{"log":"'
             if self.timed is None:
@@ -371,7 +379,7 @@ class Scanner:
         # One zone and one way lines go on: the minute's text then means one minute.
         same = [layout for layout, dummy in found.most_common() if (layout.zone, layout.closed) == (best.zone, best.closed)]
         self._layouts, self._zone = same[: 4 * MAX_LAYOUTS], best.zone
-        self._pattern = _pattern(self._layouts)
+        self._pattern, self._widths, self._guards = _pattern(self._layouts)
         asked = {layout.request: layout for layout in self._layouts if layout.request}
         if len(asked) == 1 and all(layout.request for layout in self._layouts[:1]):
             self._request = re.compile(next(iter(asked)))
@@ -406,39 +414,41 @@ class Scanner:
         counts = collections.Counter(items)
         harmless: dict[bytes, int] = {}
         for key in counts:
-            if len(key) == 1 and key.isdigit():
-                return False
-            if len(key) in (10, 16, 17):
+            if len(key) in self._widths:
                 minute = self._minute(key)
-                if minute is not None and not self.tally.cuts(minute):
-                    harmless[key] = minute
-                elif minute is not None or key[:1].isdigit():
-                    return False
+                if minute is None:
+                    if self._doubtful(key):
+                        return False
+                    continue
+                harmless[key] = minute
+            elif key in self._guards:
+                return False
+        if any(self.tally.cuts(minute) for minute in set(harmless.values())):
+            return False
         suspects = [line for line in items if line not in harmless]
-        known: list[tuple[int, str, float]] = []
-        read = [self.assembler.read(line) for line in suspects if not self._knows(line, known)]
-        if not all(alone and (record is None or record.time is not None or when is not None) for dummy, record, when, alone in read):
+        known: dict[tuple[tuple[int, str], int], list[t.Any]] = {}
+        read = [self.assembler.read(line) for line in self._sift(suspects, known)]
+        if not all(alone and (found is None or found.time is not None or when is not None) for dummy, found, when, alone in read):
             return False
-        tail = data.rfind(b"\n", start, end) + 1
-        last = self.assembler.read(data[tail:end])
-        if not last[3]:
+        dummy, record, when, alone = self.assembler.read(data[data.rfind(b"\n", start, end) + 1 : end])
+        if not alone:
             return False
-        ordered = any(record is None for dummy, record, dummy2, dummy3 in read)
+        ordered = any(found is None for dummy, found, dummy2, dummy3 in read)
         if ordered and (known or not self._continues_well(data, start, end, items, harmless, read)):
             return False
-        moments = [*(moment for dummy, dummy2, moment in known), *_moments(read)]
+        moments = [*(minute * 60.0 for dummy, minute in known), *_moments(read)]
         expected = "json" if self._layouts[0].request_mark else "access"
-        foreign = any(record is not None and record.status is not None and record.kind != expected for dummy, record, dummy2, dummy3 in read)
+        foreign = any(found is not None and found.status is not None and found.kind != expected for dummy, found, dummy2, dummy3 in read)
         requests = self._requests(data, start, end, harmless, moments, foreign)
         if requests is None:
             return False
         self._count(items, counts, harmless, read, ordered)
-        for level, shape, moment in known:
-            self.tally.add_known(level, shape, moment)
-        record = last[1]
-        if record is not None and items[-1] in harmless:
+        for ((level, shape), minute), (count, *ends) in known.items():
+            first, last = (minute * 60 + float(text[17:].replace(b",", b".")) for text in ends)
+            self.tally.add_known(level, shape, minute, count, first, last)
+        if record is not None and (record.closed or items[-1] in harmless):
             self.assembler.after_harmless(not record.closed)
-            self.assembler.time = record.time if record.time is not None else last[2]
+            self.assembler.time = record.time if record.time is not None else when
             if self.assembler.time is not None:
                 self.tally.saw(self.assembler.time)
         if self.tally.requests is not None and requests:
@@ -447,47 +457,63 @@ class Scanner:
             self.tally.requests.add_many(requests, {name.partition("*")[0]: number for number, name in enumerate(groups)}, scale)
         return True
 
-    def _knows(self, line: bytes, known: list[tuple[int, str, float]]) -> bool:
-        """Tell whether *line* is a whole JSON record of a shape seen before, and then put it on the list *known*."""
-        match = None
-        for pattern in self._whole:
-            match = pattern.fullmatch(line)
-            if match is not None:
-                break
-        if match is None:
-            if self._layouts[0].closed and not self.wrapped and self._unlearned < 50 and line[:1] == b"{":
-                self._learn_whole(line)
-            return False
-        when, level, message = match.group("time", "level", "message")
-        zone = len(self._zone)
-        minute = self._minute(when[:16]) if when[16:17] == b":" and when[len(when) - zone :].decode("latin-1") == self._zone else None
-        if minute is None:
-            return False
-        key = (level, message.translate(_BYTE_DIGITS))
-        found = self._shapes.get(key)
-        seconds = when[17 : len(when) - zone].replace(b",", b".")
-        try:
-            moment = minute * 60 + float(seconds)
-        except ValueError:
-            return False
-        if found is None:
-            record = parse(line, self.assembler.clock)
-            if record is None or record.severity < WARNING or record.detail:
-                return False
-            found = (record.severity, self.tally.shape(record.message))
-            if len(self._shapes) < 20 * MAX_GROUPS:
-                self._shapes[key] = found
-        period = self.tally.period(moment)
-        if period is not None and found not in period.groups:
-            return False
-        known.append((*found, moment))
-        return True
+    def _sift(self, suspects: list[bytes], known: dict[tuple[tuple[int, str], int], list[t.Any]]) -> list[bytes]:
+        """Put whole JSON records of shapes seen before to *known*, by shape and minute; return the others.
+
+        To *known* go the number, and the time (as text: in one zone it sorts as what it means) of the first and the last.
+        """
+        if not self._layouts[0].closed or self.wrapped or self._layouts[0].minute != ANY_MINUTE:
+            return suspects
+        rest: list[bytes] = []
+        zone, shapes, zone_text = -len(self._zone) or None, self._shapes, self._zone.encode()
+        for line in suspects:
+            match = None
+            for pattern, wanted in self._whole:
+                match = pattern.fullmatch(line)
+                if match is not None:
+                    when, level, message = match.group(*wanted)
+                    break
+            if match is None:
+                rest.append(line)
+                if self._unlearned < MAX_UNLEARNED and line[:1] == b"{":
+                    self._learn_whole(line)
+                continue
+            minute = self._minute_of(when[:16])
+            found = shapes.get(level + message.translate(_BYTE_DIGITS)) or self._shape_of(line, level, message)
+            if minute is None or found is None or not when.endswith(zone_text) or not _AFTER_MINUTE.fullmatch(when, 16, len(when) + (zone or 0)):
+                rest.append(line)
+                continue
+            when = when[:zone]
+            kept = known.get((found, minute))
+            if kept is None:
+                period = self.tally.period(minute * 60)
+                if self.tally.cuts(minute) or (period is not None and found not in period.groups):
+                    rest.append(line)
+                else:
+                    known[(found, minute)] = [1, when, when]
+                continue
+            kept[0] += 1
+            if when < kept[1]:
+                kept[1] = when
+            elif when > kept[2]:
+                kept[2] = when
+        return rest
+
+    def _shape_of(self, line: bytes, level: bytes, message: bytes) -> t.Optional[tuple[int, str]]:
+        record = parse(line, self.assembler.clock)
+        if record is None or record.severity < WARNING or record.detail:
+            return None
+        found = (record.severity, self.tally.shape(record.message))
+        if len(self._shapes) < 20 * MAX_GROUPS:
+            self._shapes[level + message.translate(_BYTE_DIGITS)] = found
+        return found
 
     def _learn_whole(self, line: bytes) -> None:
         self._unlearned += 1
         pattern = learn_whole(line, self.assembler.clock)
         if pattern is not None and len(self._whole) < 2 * MAX_LAYOUTS:
-            self._whole.append(re.compile(pattern))
+            compiled = re.compile(pattern)
+            self._whole.append((compiled, tuple(compiled.groupindex[name] for name in ("time", "level", "message"))))
 
     def _count(self, items: list[bytes], counts: t.Mapping[bytes, int], harmless: t.Mapping[bytes, int], read: list[t.Any], ordered: bool) -> None:
         requests, self.tally.requests = self.tally.requests, None if self._request else self.tally.requests
@@ -528,15 +554,22 @@ class Scanner:
         return not self.wrapped or re.compile(rb'(?<!\\n)","stream":"').search(data, start, end) is None
 
     def _minute(self, key: bytes) -> t.Optional[int]:
-        minute = self._minutes.get(key, -1)
+        return self._minute_of(key[len(key) - self._widths[len(key)] :])
+
+    def _doubtful(self, key: bytes) -> bool:
+        """Tell whether *key*, which is no minute, may be what was learned to stand where one does."""
+        return key[: len(key) - self._widths[len(key)]] != b"" or key[:1].isdigit()
+
+    def _minute_of(self, text: bytes) -> t.Optional[int]:
+        minute = self._minutes.get(text, -1)
         if minute != -1:
             return minute
-        text = key.decode("latin-1")
-        moment = self.assembler.clock.read(text if text.isdigit() else text + ":00" + self._zone) if text[:1].isdigit() else None
-        minute = None if moment is None or moment % 60 and not text.isdigit() else int(moment // 60)
+        shown = text.decode("latin-1")
+        moment = self.assembler.clock.read(shown if shown.isdigit() else shown + ":00" + self._zone) if shown[:1].isdigit() else None
+        minute = None if moment is None or moment % 60 and not shown.isdigit() else int(moment // 60)
         if len(self._minutes) > 50000:
             self._minutes.clear()
-        self._minutes[key] = minute
+        self._minutes[text] = minute
         return minute
 
     def _requests(
@@ -571,19 +604,35 @@ def _moments(read: t.Iterable[tuple[bytes, t.Optional[Record], t.Optional[float]
             yield record.time if record.time is not None else when
 
 
-def _pattern(layouts: t.Iterable[Layout]) -> t.Pattern[bytes]:
-    """Return what finds every line: as its minute where it is proven harmless, else whole."""
+def _pattern(layouts: t.Iterable[Layout]) -> tuple[t.Pattern[bytes], dict[int, int], frozenset[bytes]]:
+    """Return what finds every line: where it is proven harmless as its minute (with what stands before it, if that is always
+    the same), else whole.
+
+    With it come the lengths of what stands for harmless lines, each with that of its minute, and what stands for lines that
+    are just as long and so cannot be told from it.
+    """
     shapes: dict[tuple[bytes, bytes], list[bytes]] = {}
     for layout in layouts:
         shapes.setdefault((layout.before, layout.minute), []).append(layout.after)
     kept = list(shapes.items())[:MAX_LAYOUTS]
-    headed = [rb"%s(?=%s(?:%s))" % (before, minute, b"|".join(after)) for (before, minute), after in kept if before]
-    bare = [rb"%s(?=%s)" % (minute, b"|".join(after)) for (before, minute), after in kept if not before]
-    minutes = sorted({minute for (before, minute), dummy in kept if before})
-    # A minute at the very beginning of a line is good only with what has to follow it. A line that is no longer than a minute
-    # gives its first digit only, so that it is not taken for one.
-    choices = [*bare, *([rb"(?<!\n)(?:%s)" % b"|".join(minutes)] if minutes else []), rb"\d(?=[^\n]{9,16}(?:\n|\Z))", rb"[^\n]*"]
-    return re.compile(rb"\n" + (rb"(?:%s)?" % b"|".join(headed) if headed else b"") + b"(" + b"|".join(choices) + b")")
+    inside, headed, minutes, widths, guards = [], [], set(), {}, set()
+    for (before, minute), after in kept:
+        plain = re.sub(rb"\\(.)", rb"\1", before)
+        width = _WIDTHS[minute]
+        if re.escape(plain) == before:
+            inside.append(rb"%s%s(?=%s)" % (before, minute, b"|".join(after)))
+            widths[len(plain) + width] = width
+            guards.add((plain[:1], len(plain) + width - 1))
+        else:
+            headed.append(rb"%s(?=%s(?:%s))" % (before, minute, b"|".join(after)))
+            minutes.add(minute)
+            widths[width] = width
+            guards.add((b"", width - 1))
+    choices = [*inside, *([rb"(?<!\n)(?:%s)" % b"|".join(sorted(minutes))] if minutes else [])]
+    choices.extend(rb"%s(?=[^\n]{%d}\r?(?:\n|\Z))" % (re.escape(first) or rb"\d", length) for first, length in sorted(guards))
+    firsts = frozenset(first for first, dummy in guards if first) | frozenset(b"%d" % digit for digit in range(10))
+    pattern = rb"\n" + (rb"(?:%s|)" % b"|".join(headed) if headed else b"") + b"(" + b"|".join([*choices, rb"[^\n]*"]) + b")"
+    return re.compile(pattern), widths, firsts
 
 
 def _format_name(record: Record, payload: bytes) -> str:

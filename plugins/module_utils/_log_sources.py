@@ -16,7 +16,6 @@ import typing as t
 
 from ._envelope import CheckError, rfc3339
 from ._log_files import base_of, stat_file, walk
-from ._process import run_command
 
 if t.TYPE_CHECKING:
     from ._discovery import ContainerRef, Stack
@@ -141,6 +140,8 @@ def lines_of_journal(source: LogSource, since: float) -> bytes:
 
     :raises CheckError: ``not-installed``, ``permission-denied``, ``timeout`` or ``driver-unreadable``.
     """
+    from ._process import run_command
+
     match = f"CONTAINER_ID_FULL={source.container_id}" if source.container_id else f"_SYSTEMD_UNIT={source.unit}"
     argv = ["journalctl", "--output=json", "--no-pager", "--quiet", f"--lines={API_LINES}", f"--since=@{max(0, int(since))}", match]
     done = run_command(argv, TIMEOUT_SECONDS)
