@@ -143,8 +143,8 @@ def evaluate(rule: Rule, context: dict[str, t.Any], memo: t.Optional[dict[str, t
     except ConditionError as error:
         return Outcome("error", error=str(error))
     if not items:
-        unread = any(_is_unread(context.get("facts") or {}, name) for name in rule.collectors[:1])
-        return Outcome("unknown", lacking=rule.collectors) if unread or items is None else Outcome("pass")
+        unread = items is None or _is_unread(context.get("facts") or {}, rule)
+        return Outcome("unknown", lacking=rule.collectors) if unread else Outcome("pass")
     hits: list[dict[str, t.Any]] = []
     unknown = False
     error_text = ""
@@ -163,10 +163,17 @@ def evaluate(rule: Rule, context: dict[str, t.Any], memo: t.Optional[dict[str, t
     return Outcome("unknown", lacking=rule.collectors) if unknown else Outcome("pass")
 
 
-def _is_unread(collectors: t.Mapping[str, t.Any], name: str) -> bool:
-    """Return whether a collector is missing or says what it could not read; without errors, unknown is a verdict on what was read."""
-    envelope = collectors.get(name)
-    return envelope is None or (envelope.get("status") == "unknown" and bool(envelope.get("errors")))
+def _is_unread(collectors: t.Mapping[str, t.Any], rule: Rule) -> bool:
+    """Return whether that a rule finds nothing means nothing: its collector is missing, or has errors and not one element."""
+    if not rule.collectors:
+        return False
+    envelope = collectors.get(rule.collectors[0])
+    if envelope is None:
+        return True
+    base: t.Any = collectors
+    for name in rule.base:
+        base = base.get(name) if isinstance(base, dict) else None
+    return envelope.get("status") == "unknown" and bool(envelope.get("errors")) and not base
 
 
 def _lacks(rule: Rule, context: dict[str, t.Any]) -> bool:
@@ -441,6 +448,11 @@ def _explain_unread(unchecked: t.Sequence[Finding], fired: t.Sequence[Candidate]
         owner = owners.get(f"{container.get('project')}/{container.get('service')}") if isinstance(container, dict) else None
         if owner is not None and container.get("name"):
             owners.setdefault(str(container["name"]), owner)
+    engine = next((candidate.finding for candidate in fired if candidate.rule.collectors[:1] == ("engine",)), None)
+    if engine is not None:
+        for finding in unchecked:
+            if "engine" in finding["object"].split(", "):
+                finding["effect_of"] = [engine["id"]]
     if not owners:
         return
     named = re.compile(r"(?<![\w/-])(?:" + "|".join(map(re.escape, sorted(owners, key=len, reverse=True))) + r")(?![\w-])")
@@ -492,7 +504,7 @@ def effective_thresholds(rule: Rule, options: Options) -> t.Mapping[str, float]:
 
 def _plain(facts: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """Return *facts* as JMESPath knows values. Ansible's own carry tags, in types of their own; what was read from JSON does not."""
-    if type(facts) is dict and all(type(value) in (dict, int) for value in facts.values()):
+    if facts.__class__ is dict and all(value.__class__ in (dict, int) for value in facts.values()):
         return facts
     return _mapping(json.loads(json.dumps(facts, default=str)))
 

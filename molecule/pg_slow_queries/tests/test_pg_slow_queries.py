@@ -10,7 +10,7 @@ import json
 
 import pytest
 
-STATEMENT = "SELECT calls || ' ' || round(mean_exec_time::numeric, 3) FROM pg_stat_statements WHERE query LIKE '%deliberately_slow%' AND query LIKE '%pg_sleep%'"
+STATEMENT = "SELECT calls || ' ' || round(mean_exec_time::numeric, 3) FROM pg_stat_statements WHERE query LIKE '%deliberately_slow' AND query ~ 'pg_sleep'"
 
 
 def psql(host, statement):

@@ -347,9 +347,9 @@ def test_variables_that_containers_do_not_have_yet(declared: dict[str, str], cha
     recorded = copy.deepcopy(RECORDED["compose_v2"]["well"])
     recorded["inspect"]["Config"]["Env"] = ["PATH=/usr/bin", "MODE=production", "PRICE=5$"]
     document = {"services": {"well": {"image": "stackops-test/base:trixie", "environment": declared}}}
-    project = collect_compose([stack_of(Replay({"well": recorded}), parse_config(document))], Replay({"well": recorded}), ComposeOptions(stats=False))[  # type: ignore[arg-type]
-        "projects"
-    ][0]
+    engine = Replay({"well": recorded})
+    facts = collect_compose([stack_of(engine, parse_config(document))], engine, ComposeOptions(stats=False))  # type: ignore[arg-type]
+    project = facts["projects"][0]
     assert project["services"][0]["changed_variables"] == changed
     assert project["env_newer_than_containers"] == (["well"] if changed else [])
 
