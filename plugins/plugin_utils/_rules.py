@@ -94,7 +94,8 @@ class RuleTest:
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """One rule, compiled. Texts are by language; *collectors* are those whose facts it goes over, the one it cannot do without first."""
+    """One rule, compiled. Texts are by language; *collectors* are those whose facts it goes over, the one it cannot do
+    without first; *base* leads to the list it goes over, before any filter."""
 
     id: str
     category: str
@@ -118,6 +119,7 @@ class Rule:
     references: tuple[str, ...]
     tests: tuple[RuleTest, ...]
     collectors: tuple[str, ...]
+    base: tuple[str, ...]
     path: str
     line: int
 
@@ -269,6 +271,7 @@ class _Compiler:
             references=tuple(self._texts("references")),
             tests=self._tests(evidence),
             collectors=_collectors(for_each, (*requires, *filter(None, (when,)))),
+            base=_base(for_each),
             path=self.path,
             line=source.line,
         )
@@ -548,6 +551,12 @@ def _collectors(for_each: t.Sequence[Expression], conditions: t.Sequence[Express
     """Return the collectors that the first of *for_each* names, in its order; where there is none, those of the conditions."""
     texts = " ".join(expression.text for expression in for_each[:1] or conditions)
     return tuple(dict.fromkeys(re.findall(r"\bfacts\.(\w+)", texts)))
+
+
+def _base(for_each: t.Sequence[Expression]) -> tuple[str, ...]:
+    """Return the names that lead from the facts to the list that the first of *for_each* filters."""
+    found = re.search(r"\bfacts\.(\w+(?:\.\w+)*)", for_each[0].text) if for_each else None
+    return tuple(found.group(1).split(".")) if found else ()
 
 
 # -- files ----------------------------------------------------------------------------------------------------------
