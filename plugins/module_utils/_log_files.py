@@ -215,7 +215,8 @@ class Source:
                     skip -= skipped
             while end is None or offset < end:
                 size = BLOCK_BYTES if end is None else min(BLOCK_BYTES, end - offset)
-                piece = self._stream.read(size) if self._stream is not None else self.at(offset, size)
+                # read1 gives what there is before a damaged place, where read would give nothing.
+                piece = self._stream.read1(size) if self._stream is not None else self.at(offset, size)
                 if not piece:
                     return
                 offset += len(piece)

@@ -531,7 +531,7 @@ def _learn_json(payload: bytes, clock: Clock, wrapped: bool) -> t.Optional[Layou
             level_seen = level_seen or path == level_key
             head.append(literal + (_literal(value, wrapped) if path == level_key else general))
         if parts and level_seen and not after:
-            after = b"".join(head) + rb"(?=[,} ])"
+            after = b"".join(head) + rb"[,} ]"
         if path in wanted:
             asked.append(literal.lstrip(rb",\ ") if not asked else literal)
             asked.append(general.replace(b"[", b"([", 1).replace(b"}", b"})", 1) if b"[" in general else b"(" + general + b")")
@@ -554,10 +554,11 @@ def _learn_json(payload: bytes, clock: Clock, wrapped: bool) -> t.Optional[Layou
     )
 
 
-def learn_whole(line: bytes, clock: Clock) -> t.Optional[bytes]:
-    """Return a pattern for all of a JSON *line*, with the groups ``time``, ``level`` and ``message``.
+def learn_whole(line: bytes, clock: Clock) -> t.Optional[tuple[bytes, str]]:
+    """Return a pattern for all of a JSON *line*, with the groups ``time``, ``level`` and ``message``, and its zone.
 
-    What it matches is JSON with just these keys, in which nothing but those three decides what the line counts for.
+    What it matches is JSON with just these keys, in which nothing but those three decides what the line counts for, and a
+    time in the zone of this one (which is not part of the group).
     """
     try:
         text = line.decode("utf-8")
@@ -573,12 +574,16 @@ def learn_whole(line: bytes, clock: Clock) -> t.Optional[bytes]:
     if None in (time_key, level_key, message_key) or any(_get(fields, key) for key in details):
         return None
     names = {time_key: b"time", level_key: b"level", message_key: b"message"}
-    pieces, done = [], 0
+    pieces, done, zone = [], 0, ""
     for path, start, end in _spans(text):
         value = text[start:end]
         pieces.append(_literal(text[done:start], False))
         done = end
-        if value[0] == '"':
+        parts = _time_parts(value, b'"') if path == time_key and value[0] == '"' else None
+        if parts is not None:
+            zone = parts[3]
+            pieces.append(rb'"(?P<time>.{16}:\d\d(?:[.,]\d{1,9})?)' + re.escape(parts[3]).encode() + b'"')
+        elif value[0] == '"':
             inside = rb'[^"\\\x00-\x1f]*' + (rb'(?:\\["\\/bfnrt][^"\\\x00-\x1f]*)*' if path == message_key else b"")
             pieces.append(b'"(?P<%s>%s)"' % (names[path], inside) if path in names else b'"' + inside + b'"')
         elif path in names:
@@ -587,7 +592,7 @@ def learn_whole(line: bytes, clock: Clock) -> t.Optional[bytes]:
             pieces.append(rb"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?" if value[0] in "-0123456789" else value.encode())
     if not re.fullmatch(r"[}\s]*", text[done:]) or len(pieces) > 200:
         return None
-    return b"".join(pieces) + _literal(text[done:].rstrip(), False) + rb"\r?"
+    return b"".join(pieces) + _literal(text[done:].rstrip(), False) + rb"\r?", zone
 
 
 def _general(value: str, quote: bytes) -> bytes:

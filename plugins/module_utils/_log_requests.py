@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import collections
 import math
 import re
 import typing as t
@@ -15,6 +16,7 @@ import typing as t
 #: Buckets grow by 4 %, so a percentile is at most 2 % off, whatever was merged.
 _GROWTH = math.log(1.04)
 MAX_PATHS = 500
+MAX_REMEMBERED = 50_000
 SHOWN_PATHS = 20
 OTHER = "(other)"
 
@@ -22,6 +24,25 @@ _BYTE_DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _VERSIONED = re.compile(rb"/v\d{1,3}(?=/)")
 _ID = re.compile(r"(?<=/)(?:[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9a-fA-F]{16,}|[^/]{0,60}\d[^/]{0,60}|[^/]{40,})(?=/|$)")
 _VERSION = re.compile(r"v\d{1,3}(?:\.\d{1,3})?")
+
+
+def bucket_of(value_ms: float) -> int:
+    """Return the bucket of a duration in milliseconds."""
+    return int(math.log(value_ms) / _GROWTH + 1000) if value_ms > 1e-6 else 0
+
+
+class _Buckets(dict[bytes, int]):
+    """The buckets of durations as text, which are often the same."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def __missing__(self, text: bytes) -> int:
+        bucket = bucket_of(float(text) * self.scale)
+        if len(self) < MAX_REMEMBERED:
+            self[text] = bucket
+        return bucket
 
 
 class Histogram:
@@ -36,7 +57,7 @@ class Histogram:
 
     def add(self, value_ms: float) -> None:
         """Count one duration in milliseconds."""
-        bucket = int(math.log(value_ms) / _GROWTH + 1000) if value_ms > 1e-6 else 0
+        bucket = bucket_of(value_ms)
         self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
         self.count += 1
         if value_ms > self.largest:
@@ -90,6 +111,7 @@ class RequestTally:
     def __init__(self, slow_ms: float) -> None:
         self.slow_ms = slow_ms
         self.paths: dict[tuple[str, str], _PathTally] = {}
+        self._buckets: dict[float, _Buckets] = {}
         self._masked: dict[tuple[bytes, bytes, bytes], _PathTally] = {}
 
     def add(self, method: t.Optional[str], path: t.Optional[str], status: int, duration_ms: t.Optional[float]) -> None:
@@ -110,21 +132,36 @@ class RequestTally:
         for values in found:
             verb = values[method] if method >= 0 else b""
             way = values[path] if path >= 0 else b""
-            key = (verb, way if b"/v" in way else way.translate(_BYTE_DIGITS))
+            version = way.find(b"/v") + 4
+            key = (verb, way.translate(_BYTE_DIGITS) if version < 4 else way[:version] + way[version:].translate(_BYTE_DIGITS))
             kept = sorted_out.get(key)
             if kept is None:
                 kept = sorted_out[key] = []
             kept.append(values)
         for (verb, way), several in sorted_out.items():
             of_path = self._of(verb[:10], way)
-            for values in several:
-                code = int(values[status])
-                of_path.statuses[code] = of_path.statuses.get(code, 0) + 1
-                if duration >= 0:
-                    taken = float(values[duration]) * scale
-                    of_path.histogram.add(taken)
-                    if taken >= self.slow_ms:
-                        of_path.slow += 1
+            for code, count in collections.Counter([values[status] for values in several]).items():
+                of_path.statuses[int(code)] = of_path.statuses.get(int(code), 0) + count
+            if duration >= 0:
+                self._add_durations(of_path, [values[duration] for values in several], scale)
+
+    def _add_durations(self, of_path: _PathTally, texts: list[bytes], scale: float) -> None:
+        buckets = self._buckets.get(scale)
+        if buckets is None:
+            buckets = self._buckets[scale] = _Buckets(scale)
+        counts = collections.Counter(map(buckets.__getitem__, texts))
+        histogram, slow_bucket = of_path.histogram, bucket_of(self.slow_ms)
+        for bucket, count in counts.items():
+            histogram.buckets[bucket] = histogram.buckets.get(bucket, 0) + count
+            if bucket > slow_bucket:
+                of_path.slow += count
+        histogram.count += len(texts)
+        # Only at two places a bucket is not enough: at the threshold, and at the longest of all.
+        if slow_bucket in counts:
+            of_path.slow += sum(float(text) * scale >= self.slow_ms for text in texts if buckets[text] == slow_bucket)
+        top = max(counts)
+        if top >= bucket_of(histogram.largest):
+            histogram.largest = max(histogram.largest, max(float(text) * scale for text in texts if buckets[text] == top))
 
     def _of(self, method: bytes, path: bytes) -> _PathTally:
         version = _VERSIONED.search(path)

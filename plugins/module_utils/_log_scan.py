@@ -47,7 +47,6 @@ OTHER_SHAPE = "(other messages)"
 _BYTE_DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _HIDDEN = re.compile(rb'HTTP/|status(?:_code)?\\?"')
 _WIDTHS = {ANY_MINUTE: 16, ANY_CLF_MINUTE: 17, EPOCH_SECOND: 10}
-_AFTER_MINUTE = re.compile(rb":\d\d(?:[.,]\d{1,9})?")
 MAX_LEARNED = 16
 MAX_UNLEARNED = 50
 # An access line as the message of a JSON record.
@@ -416,11 +415,10 @@ class Scanner:
         for key in counts:
             if len(key) in self._widths:
                 minute = self._minute(key)
-                if minute is None:
-                    if self._doubtful(key):
-                        return False
-                    continue
-                harmless[key] = minute
+                if minute is not None:
+                    harmless[key] = minute
+                elif self._doubtful(key):
+                    return False
             elif key in self._guards:
                 return False
         if any(self.tally.cuts(minute) for minute in set(harmless.values())):
@@ -465,10 +463,10 @@ class Scanner:
         if not self._layouts[0].closed or self.wrapped or self._layouts[0].minute != ANY_MINUTE:
             return suspects
         rest: list[bytes] = []
-        zone, shapes, zone_text = -len(self._zone) or None, self._shapes, self._zone.encode()
+        shapes, minutes, whole = self._shapes, self._minutes, self._whole
         for line in suspects:
             match = None
-            for pattern, wanted in self._whole:
+            for pattern, wanted in whole:
                 match = pattern.fullmatch(line)
                 if match is not None:
                     when, level, message = match.group(*wanted)
@@ -478,12 +476,13 @@ class Scanner:
                 if self._unlearned < MAX_UNLEARNED and line[:1] == b"{":
                     self._learn_whole(line)
                 continue
-            minute = self._minute_of(when[:16])
+            minute = minutes.get(when[:16], -1)
+            if minute == -1:
+                minute = self._minute_of(when[:16])
             found = shapes.get(level + message.translate(_BYTE_DIGITS)) or self._shape_of(line, level, message)
-            if minute is None or found is None or not when.endswith(zone_text) or not _AFTER_MINUTE.fullmatch(when, 16, len(when) + (zone or 0)):
+            if minute is None or found is None:
                 rest.append(line)
                 continue
-            when = when[:zone]
             kept = known.get((found, minute))
             if kept is None:
                 period = self.tally.period(minute * 60)
@@ -510,9 +509,9 @@ class Scanner:
 
     def _learn_whole(self, line: bytes) -> None:
         self._unlearned += 1
-        pattern = learn_whole(line, self.assembler.clock)
-        if pattern is not None and len(self._whole) < 2 * MAX_LAYOUTS:
-            compiled = re.compile(pattern)
+        learned = learn_whole(line, self.assembler.clock)
+        if learned is not None and learned[1] == self._zone and len(self._whole) < 2 * MAX_LAYOUTS:
+            compiled = re.compile(learned[0])
             self._whole.append((compiled, tuple(compiled.groupindex[name] for name in ("time", "level", "message"))))
 
     def _count(self, items: list[bytes], counts: t.Mapping[bytes, int], harmless: t.Mapping[bytes, int], read: list[t.Any], ordered: bool) -> None:
@@ -595,7 +594,7 @@ class Scanner:
         if len(layout.request_groups) == 1:
             found = [(value,) for value in found]
         status = next(number for number, name in enumerate(layout.request_groups) if name == "status")
-        return found if all(len(values[status]) == 3 and values[status].isdigit() for values in found) else None
+        return found if all(len(code) == 3 and code.isdigit() for code in {values[status] for values in found}) else None
 
 
 def _moments(read: t.Iterable[tuple[bytes, t.Optional[Record], t.Optional[float], bool]]) -> t.Iterator[t.Optional[float]]:

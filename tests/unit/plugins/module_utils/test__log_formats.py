@@ -168,14 +168,15 @@ def test_what_a_learned_layout_takes_is_harmless(name: str, wrapped: bool) -> No
 @pytest.mark.parametrize("name", ["structlog-json", "pythonjsonlogger-fmt", "pythonjsonlogger-timestamp", "ecs"])
 def test_a_learned_line_matches_itself_and_gives_level_time_and_message(name: str) -> None:
     line = lines_of(name)[1] if name.startswith("python") or name == "ecs" else lines_of(name)[2]
-    pattern = learn_whole(line, Clock())
-    assert pattern is not None
+    learned = learn_whole(line, Clock())
+    assert learned is not None
+    pattern, zone = learned
     match = re.fullmatch(pattern, line)
     record = parse(line, Clock())
     assert match is not None and record is not None
     assert json.loads(b'"' + match["message"] + b'"') == record.message
     assert formats.level_of(match["level"].decode()) == record.severity
-    assert Clock().read(match["time"].decode()) == record.time
+    assert Clock().read(match["time"].decode() + zone) == record.time
 
 
 @given(st.binary(max_size=300))
