@@ -99,3 +99,14 @@ def test_without_the_engine_there_is_one_finding_and_the_rest_is_unknown(rules, 
     unread = next(finding for finding in row["findings"] if finding["result"] == "unknown" and "compose" in finding["object"])
     assert unread["effect_of"]
     assert "container-stopped" in row["unknown_rules"]
+
+
+def test_a_database_with_several_troubles_tells_each_of_them(rules):
+    found = {finding["rule"]: finding for finding in causes(rules, "postgres-states")}
+    assert set(found) == {
+        "blocked-queries", "database-connections-exhausted", "invalid-index", "sequence-nearly-exhausted", "slow-query",
+    }  # fmt: skip
+    assert found["blocked-queries"]["evidence"]["blocker_state"] == "idle in transaction"
+    row = judge_host(rules, "web1", recorded("postgres-states"))
+    assert "idle-in-transaction" in {finding["rule"] for finding in row["findings"] if finding["id"] in found["blocked-queries"]["effects"]}
+    assert "database-read-only" in {finding["rule"] for finding in causes(rules, "postgres-read-only")}
