@@ -5,7 +5,9 @@
 
 """How long `diagnose` takes over real hosts by SSH, beside a ping of the same hosts and the guide's commands by hand.
 
-    tests/benchmarks/bench_diagnose.py --inventory hosts.yml [--rounds 3] [--json result.json]
+    tests/benchmarks/bench_diagnose.py [--hosts 3] [--rounds 3] [--json result.json]
+
+It brings up as many hosts of the test bed, each with its own engine and the example stack, and removes them at the end.
 
 The three are run in turns, so that a noisy machine is noisy for all of them; the medians are compared. The bars: at
 most 4 times the ping, less than a third of the commands as tasks.
@@ -24,7 +26,9 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BIN = ROOT / ".venv" / "bin"
+sys.path.insert(0, str(ROOT))
+
+from tests.support.fleet_hosts import BIN, CACHE, STACK_ON_HOST, StackHost, bring_up, inventory, side_by_side, testbed  # noqa: E402
 
 #: Bars of the ratios.
 MOST_OF_PING = 4.0
@@ -61,13 +65,13 @@ GUIDE_COMMANDS = (
 )
 
 
-def commands_playbook(arguments: argparse.Namespace) -> list[dict[str, object]]:
-    """Return the play that runs the guide's commands, one task each."""
-    names = {"backend": arguments.backend, "database": arguments.database, "port": arguments.port}
+def commands_playbook(host: StackHost) -> list[dict[str, object]]:
+    """Return the play that runs the guide's commands, one task each, on hosts with the names of *host*."""
+    names = {"backend": host.backend, "database": host.database, "port": host.port}
     tasks = [
         {
             "name": f"Guide {number}",
-            "ansible.builtin.shell": {"cmd": command.format(**names), "chdir": arguments.stack},
+            "ansible.builtin.shell": {"cmd": command.format(**names), "chdir": STACK_ON_HOST},
             "changed_when": False,
             "failed_when": False,
         }
@@ -86,20 +90,20 @@ def seconds_of(argv: list[str]) -> float:
     return elapsed
 
 
-def measure(arguments: argparse.Namespace, workspace: pathlib.Path) -> dict[str, list[float]]:
+def measure(hosts: list[StackHost], rounds: int, workspace: pathlib.Path) -> dict[str, list[float]]:
     """Return the wall times in seconds of each round by what was run."""
     guide = workspace / "guide.json"
-    guide.write_text(json.dumps(commands_playbook(arguments)))
-    inventory = ["-i", arguments.inventory]
+    guide.write_text(json.dumps(commands_playbook(hosts[0])))
+    where = ["-i", str(inventory(hosts))]
     runs = {
-        "ping": [str(BIN / "ansible"), *inventory, "all", "-m", "ansible.builtin.ping"],
-        "diagnose": [str(BIN / "ansible-playbook"), *inventory, "playbooks/diagnose.yml", "-e", f"diagnose_report_dir={workspace / 'reports'}"],
-        "guide": [str(BIN / "ansible-playbook"), *inventory, str(guide)],
+        "ping": [str(BIN / "ansible"), *where, "all", "-m", "ansible.builtin.ping"],
+        "diagnose": [str(BIN / "ansible-playbook"), *where, "playbooks/diagnose.yml", "-e", f"diagnose_report_dir={workspace / 'reports'}"],
+        "guide": [str(BIN / "ansible-playbook"), *where, str(guide)],
     }
     # The first connection to each host is not what is compared.
     seconds_of(runs["ping"])
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for dummy in range(arguments.rounds):
+    for dummy in range(rounds):
         for name, argv in runs.items():
             times[name].append(seconds_of(argv))
     return times
@@ -108,28 +112,31 @@ def measure(arguments: argparse.Namespace, workspace: pathlib.Path) -> dict[str,
 def main() -> int:
     """Measure, print the table, and return 1 where a bar is missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--inventory", required=True)
-    parser.add_argument("--stack", default="/srv/shop", help="directory of the stack on the hosts")
-    parser.add_argument("--backend", default="backend")
-    parser.add_argument("--database", default="postgres")
-    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--hosts", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=pathlib.Path, help="write the result there as well")
+    parser.add_argument("--keep", action="store_true", help="leave the hosts running")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as workspace:
-        times = measure(arguments, pathlib.Path(workspace))
+    hosts = [StackHost(f"bench-{number}") for number in range(1, arguments.hosts + 1)]
+    CACHE.mkdir(parents=True, exist_ok=True)
+    try:
+        side_by_side(bring_up, hosts)
+        with tempfile.TemporaryDirectory() as workspace:
+            times = measure(hosts, arguments.rounds, pathlib.Path(workspace))
+    finally:
+        if not arguments.keep:
+            side_by_side(lambda host: testbed("host", "down", host.name), hosts)
     median = {name: statistics.median(values) for name, values in times.items()}
-    rows = [
-        {"ratio": "diagnose / ping", "value": median["diagnose"] / median["ping"], "bar": MOST_OF_PING},
-        {"ratio": "diagnose / guide's commands", "value": median["diagnose"] / median["guide"], "bar": MOST_OF_COMMANDS},
-    ]
+    rows: list[dict[str, object]] = []
+    for what, other, bar in (("ping", "ping", MOST_OF_PING), ("guide's commands", "guide", MOST_OF_COMMANDS)):
+        value = median["diagnose"] / median[other]
+        rows.append({"ratio": f"diagnose / {what}", "value": round(value, 3), "bar": round(bar, 3), "met": value <= bar})
     for name, values in times.items():
         print(f"{name:10} median {median[name]:6.2f} s   {' '.join(f'{value:.2f}' for value in values)}")
     for row in rows:
-        row["met"] = row["value"] <= row["bar"]
         print(f"{row['ratio']:28} {row['value']:5.2f}   bar {row['bar']:.2f}   {'met' if row['met'] else 'MISSED'}")
     if arguments.json:
-        arguments.json.write_text(json.dumps({"seconds": times, "median_seconds": median, "ratios": rows}, indent=2) + "\n")
+        arguments.json.write_text(json.dumps({"hosts": arguments.hosts, "seconds": times, "median_seconds": median, "ratios": rows}, indent=2) + "\n")
     return 0 if all(row["met"] for row in rows) else 1
 
 
