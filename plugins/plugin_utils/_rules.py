@@ -620,8 +620,8 @@ def _add(rules: dict[str, Rule], first_seen: dict[str, tuple[str, int]], path: p
     override = source.get("override", False)
     line = source.line_of("id")
     if rule_id in first_seen and override is not True:
-        where = "{}:{}".format(*first_seen[rule_id])
-        problems.append(Problem(str(path), line, f"{rule_id}: already defined at {where}; a rule that replaces it says 'override: true'"))
+        earlier, at = first_seen[rule_id]
+        problems.append(Problem(str(path), line, f"{rule_id}: already defined at {earlier}:{at}; a rule that replaces it says 'override: true'"))
         return
     if override is True and rule_id not in first_seen:
         problems.append(Problem(str(path), source.line_of("override"), f"{rule_id}: overrides a rule that does not exist"))
