@@ -245,7 +245,7 @@ def _read(source: LogSource, engine: t.Optional[Engine], options: LogOptions, st
             _read_files(source, source.path, result, scanner, options, cursors)
         else:
             _read_lines(source, engine, result, scanner)
-        assembler.finish()
+        scanner.finish()
     except CheckError as error:
         result.reason = error.code if error.code in ("missing", "permission-denied", "driver-unreadable", "timeout", "binary", "empty") else "driver-unreadable"
         result.errors.append(error)

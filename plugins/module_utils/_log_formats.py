@@ -462,8 +462,17 @@ def _learn_text(line: bytes, record: Record) -> t.Optional[Layout]:
     level = later.group(2) or later.group(3)
     word = level + (_AFTER if later.group(2) else rb"[ \t]{0,9}\]")
     # Behind the time no zone may follow other than this one: the same digits would mean another moment.
-    after = rb":[\d.,]{2,13}" + re.escape(match.group(3)) + rb"(?! ?(?:Z|UTC|GMT|[+-]\d\d))" + _GAP + word
+    after = rb":[\d.,]{2,13}" + re.escape(match.group(3)) + rb"(?! ?(?:Z|UTC|GMT|[+-]\d\d))" + _gap_like(later.group(1)) + word
     return Layout(re.escape(match.group(1)), ANY_MINUTE, after, match.group(3).decode())
+
+
+def _gap_like(gap: bytes) -> bytes:
+    """Return a pattern for what stands between time and level in lines like the one with *gap*: as many words, any but levels."""
+    tokens = re.findall(rb"[ \t|]+|[^ \t|]+", gap)
+    word = rb'(?!(?=[A-Z])' + _UPPER + _AFTER + rb')[^\s|"\\]{1,80}'
+    return b"".join(
+        word if 0 < number < len(tokens) - 1 and token.strip(b" \t|") else re.escape(token) for number, token in enumerate(tokens)
+    )
 
 
 def _spans(text: str) -> t.Iterator[tuple[str, int, int]]:

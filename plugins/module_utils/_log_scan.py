@@ -48,6 +48,7 @@ _BYTE_DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _HIDDEN = re.compile(rb'HTTP/|status(?:_code)?\\?"')
 _WIDTHS = {ANY_MINUTE: 16, ANY_CLF_MINUTE: 17, EPOCH_SECOND: 10}
 MAX_LEARNED = 16
+MAX_REMEMBERED = 50_000
 MAX_UNLEARNED = 50
 # An access line as the message of a JSON record.
 _QUOTED = re.compile(rb' HTTP/[\d.]{1,5}\\{1,3}" \d{3}')
@@ -337,6 +338,11 @@ class Assembler:
         self.flush()
 
 
+_Known = tuple[tuple[int, str], dict[int, list[t.Any]]]
+_Hit = tuple[list[t.Any], bytes, int]
+_Read = tuple[bytes, t.Optional[Record], t.Optional[float], bool]
+
+
 class Scanner:
     """Takes blocks of whole lines, fast where :meth:`learn` found how this log's lines begin."""
 
@@ -356,7 +362,13 @@ class Scanner:
         self._whole: list[tuple[t.Pattern[bytes], tuple[int, ...]]] = []
         self._unlearned = 0
         self.timed: t.Optional[float] = None
-        self._shapes: dict[bytes, tuple[int, str]] = {}
+        # Level and message as written (but for digits) to the group they belong to, and what was counted of it by the minute:
+        # number, first and last time as text, which in one zone sorts as what it means.
+        self._shapes: dict[bytes, _Known] = {}
+        self._known: dict[tuple[int, str], dict[int, list[t.Any]]] = {}
+        # What stands for harmless lines, with the minute, where no period cuts it; and how often it was there.
+        self._good: dict[bytes, int] = {}
+        self._harmless: collections.Counter[bytes] = collections.Counter()
 
     def learn(self, lines: t.Sequence[bytes]) -> None:
         """Learn from sample *lines* how harmless lines begin; some of them, evenly spread, are enough."""
@@ -410,41 +422,34 @@ class Scanner:
         if self._pattern is None:
             return False
         items = self._pattern.findall(data, start, end)
-        counts = collections.Counter(items)
-        harmless: dict[bytes, int] = {}
-        for key in counts:
-            if len(key) in self._widths:
-                minute = self._minute(key)
-                if minute is not None:
-                    harmless[key] = minute
-                elif self._doubtful(key):
-                    return False
-            elif key in self._guards:
+        good = self._good
+        suspects = [line for line in items if line not in good]
+        doubt = [line for line in set(suspects) if len(line) in self._widths or line in self._guards]
+        if doubt:
+            if not all(map(self._settle, doubt)):
                 return False
-        if any(self.tally.cuts(minute) for minute in set(harmless.values())):
-            return False
-        suspects = [line for line in items if line not in harmless]
-        known: dict[tuple[tuple[int, str], int], list[t.Any]] = {}
-        read = [self.assembler.read(line) for line in self._sift(suspects, known)]
+            suspects = [line for line in items if line not in good]
+        rest, hits = self._sift(suspects)
+        read = [self.assembler.read(line) for line in rest]
         if not all(alone and (found is None or found.time is not None or when is not None) for dummy, found, when, alone in read):
             return False
         dummy, record, when, alone = self.assembler.read(data[data.rfind(b"\n", start, end) + 1 : end])
         if not alone:
             return False
         ordered = any(found is None for dummy, found, dummy2, dummy3 in read)
-        if ordered and (known or not self._continues_well(data, start, end, items, harmless, read)):
+        if ordered and (hits or not self._continues_well(data, start, end, items, read)):
             return False
-        moments = [*(minute * 60.0 for dummy, minute in known), *_moments(read)]
-        expected = "json" if self._layouts[0].request_mark else "access"
-        foreign = any(found is not None and found.status is not None and found.kind != expected for dummy, found, dummy2, dummy3 in read)
-        requests = self._requests(data, start, end, harmless, moments, foreign)
+        requests = self._requests(data, start, end, items, hits, read) if self.tally.requests is not None else []
         if requests is None:
             return False
-        self._count(items, counts, harmless, read, ordered)
-        for ((level, shape), minute), (count, *ends) in known.items():
-            first, last = (minute * 60 + float(text[17:].replace(b",", b".")) for text in ends)
-            self.tally.add_known(level, shape, minute, count, first, last)
-        if record is not None and (record.closed or items[-1] in harmless):
+        self._count(items, suspects, read, ordered)
+        for cell, text, dummy4 in hits:
+            cell[0] += 1
+            if text < cell[1]:
+                cell[1] = text
+            elif text > cell[2]:
+                cell[2] = text
+        if record is not None and (record.closed or items[-1] in good):
             self.assembler.after_harmless(not record.closed)
             self.assembler.time = record.time if record.time is not None else when
             if self.assembler.time is not None:
@@ -455,14 +460,44 @@ class Scanner:
             self.tally.requests.add_many(requests, {name.partition("*")[0]: number for number, name in enumerate(groups)}, scale)
         return True
 
-    def _sift(self, suspects: list[bytes], known: dict[tuple[tuple[int, str], int], list[t.Any]]) -> list[bytes]:
-        """Put whole JSON records of shapes seen before to *known*, by shape and minute; return the others.
+    def finish(self) -> None:
+        """Count what is still held back."""
+        self.assembler.finish()
+        self._flush()
 
-        To *known* go the number, and the time (as text: in one zone it sorts as what it means) of the first and the last.
-        """
-        if not self._layouts[0].closed or self.wrapped or self._layouts[0].minute != ANY_MINUTE:
-            return suspects
+    def _flush(self) -> None:
+        for key, count in self._harmless.items():
+            self.tally.add_harmless(self._good[key], count)
+        self._harmless.clear()
+        for (level, shape), minutes in self._known.items():
+            for minute, (count, *ends) in minutes.items():
+                if count:
+                    first, last = (minute * 60 + float(text[17:].replace(b",", b".")) for text in ends)
+                    self.tally.add_known(level, shape, minute, count, first, last)
+            minutes.clear()
+        if len(self._good) > MAX_REMEMBERED:
+            self._good.clear()
+
+    def _settle(self, key: bytes) -> bool:
+        """Tell whether it is clear what *key* stands for, and whether its minute may be counted as a whole."""
+        if len(key) not in self._widths:
+            return False
+        width = self._widths[len(key)]
+        minute = self._minute_of(key[len(key) - width :])
+        if minute is None:
+            # Either a line that is just as long, or no minute where one was learned to be.
+            return len(key) == width and not key[:1].isdigit()
+        if self.tally.cuts(minute):
+            return False
+        self._good[key] = minute
+        return True
+
+    def _sift(self, suspects: list[bytes]) -> tuple[list[bytes], list[_Hit]]:
+        """Part *suspects* into those to be parsed and whole JSON records of groups that are there already."""
         rest: list[bytes] = []
+        hits: list[_Hit] = []
+        if not self._layouts[0].closed or self.wrapped or self._layouts[0].minute != ANY_MINUTE:
+            return suspects, hits
         shapes, minutes, whole = self._shapes, self._minutes, self._whole
         for line in suspects:
             match = None
@@ -479,33 +514,29 @@ class Scanner:
             minute = minutes.get(when[:16], -1)
             if minute == -1:
                 minute = self._minute_of(when[:16])
-            found = shapes.get(level + message.translate(_BYTE_DIGITS)) or self._shape_of(line, level, message)
-            if minute is None or found is None:
+            known = shapes.get(level + message.translate(_BYTE_DIGITS)) or self._shape_of(line, level, message)
+            if minute is None or known is None:
                 rest.append(line)
                 continue
-            kept = known.get((found, minute))
-            if kept is None:
+            cell = known[1].get(minute)
+            if cell is None:
                 period = self.tally.period(minute * 60)
-                if self.tally.cuts(minute) or (period is not None and found not in period.groups):
+                if self.tally.cuts(minute) or (period is not None and known[0] not in period.groups):
                     rest.append(line)
-                else:
-                    known[(found, minute)] = [1, when, when]
-                continue
-            kept[0] += 1
-            if when < kept[1]:
-                kept[1] = when
-            elif when > kept[2]:
-                kept[2] = when
-        return rest
+                    continue
+                cell = known[1][minute] = [0, when, when]
+            hits.append((cell, when, minute))
+        return rest, hits
 
-    def _shape_of(self, line: bytes, level: bytes, message: bytes) -> t.Optional[tuple[int, str]]:
+    def _shape_of(self, line: bytes, level: bytes, message: bytes) -> t.Optional[_Known]:
         record = parse(line, self.assembler.clock)
         if record is None or record.severity < WARNING or record.detail:
             return None
-        found = (record.severity, self.tally.shape(record.message))
+        key = (record.severity, self.tally.shape(record.message))
+        known = (key, self._known.setdefault(key, {}))
         if len(self._shapes) < 20 * MAX_GROUPS:
-            self._shapes[level + message.translate(_BYTE_DIGITS)] = found
-        return found
+            self._shapes[level + message.translate(_BYTE_DIGITS)] = known
+        return known
 
     def _learn_whole(self, line: bytes) -> None:
         self._unlearned += 1
@@ -514,32 +545,33 @@ class Scanner:
             compiled = re.compile(learned[0])
             self._whole.append((compiled, tuple(compiled.groupindex[name] for name in ("time", "level", "message"))))
 
-    def _count(self, items: list[bytes], counts: t.Mapping[bytes, int], harmless: t.Mapping[bytes, int], read: list[t.Any], ordered: bool) -> None:
+    def _count(self, items: list[bytes], suspects: list[bytes], read: list[_Read], ordered: bool) -> None:
         requests, self.tally.requests = self.tally.requests, None if self._request else self.tally.requests
         assembler = self.assembler
         if ordered:
-            suspects, is_open = iter(read), not self._layouts[0].closed
+            parsed, is_open = iter(read), not self._layouts[0].closed
             for line in items:
-                if line in harmless:
+                if line in self._good:
                     assembler.after_harmless(is_open)
                 else:
-                    payload, record, when, dummy = next(suspects)
+                    payload, record, when, dummy = next(parsed)
                     assembler.take(payload, record, when)
         else:
             for payload, record, when, dummy in read:
                 assembler.take(payload, record, when)
         self.tally.requests = requests
-        for key, minute in harmless.items():
-            self.tally.add_harmless(minute, counts[key])
+        self._harmless.update(items)
+        for line in set(suspects):
+            del self._harmless[line]
+        if len(self._harmless) > MAX_REMEMBERED // 2:
+            self._flush()
 
-    def _continues_well(
-        self, data: bytes, start: int, end: int, items: list[bytes], harmless: t.Mapping[bytes, int], read: list[t.Any]
-    ) -> bool:
+    def _continues_well(self, data: bytes, start: int, end: int, items: list[bytes], read: list[_Read]) -> bool:
         """Tell whether lines that go on can be given to records without knowing more of the harmless ones."""
         closed = self._layouts[0].closed
         suspects, before = iter(read), not self.assembler.open or self.assembler.current is None
         for line in items:
-            if line in harmless:
+            if line in self._good:
                 before = True
                 continue
             payload, record, dummy, dummy2 = next(suspects)
@@ -547,17 +579,10 @@ class Scanner:
                 before = record.closed or record.severity < WARNING
             elif before and (closed or payload.lstrip().startswith(TRACEBACK)):
                 return False
-        if items[-1] not in harmless and before:
+        if items[-1] not in self._good and before:
             return False
         # A piece of a split line looks like a line that goes on: only whole ones may be around.
         return not self.wrapped or re.compile(rb'(?<!\\n)","stream":"').search(data, start, end) is None
-
-    def _minute(self, key: bytes) -> t.Optional[int]:
-        return self._minute_of(key[len(key) - self._widths[len(key)] :])
-
-    def _doubtful(self, key: bytes) -> bool:
-        """Tell whether *key*, which is no minute, may be what was learned to stand where one does."""
-        return key[: len(key) - self._widths[len(key)]] != b"" or key[:1].isdigit()
 
     def _minute_of(self, text: bytes) -> t.Optional[int]:
         minute = self._minutes.get(text, -1)
@@ -566,30 +591,27 @@ class Scanner:
         shown = text.decode("latin-1")
         moment = self.assembler.clock.read(shown if shown.isdigit() else shown + ":00" + self._zone) if shown[:1].isdigit() else None
         minute = None if moment is None or moment % 60 and not shown.isdigit() else int(moment // 60)
-        if len(self._minutes) > 50000:
+        if len(self._minutes) > MAX_REMEMBERED:
             self._minutes.clear()
         self._minutes[text] = minute
         return minute
 
     def _requests(
-        self, data: bytes, start: int, end: int, harmless: t.Mapping[bytes, int], moments: t.Iterable[t.Optional[float]], foreign: bool
+        self, data: bytes, start: int, end: int, items: list[bytes], hits: list[_Hit], read: list[_Read]
     ) -> t.Optional[list[tuple[bytes, ...]]]:
-        """Return the requests of the block's lines; ``None`` where some may be hidden from the pattern, as *foreign* ones are."""
-        if self.tally.requests is None:
-            return []
-        window = self.tally.window
-        inside = {bool(window.covers(minute)) for minute in set(harmless.values())}
-        inside |= {moment is not None and self.tally.period(moment) is window for moment in moments}
-        if True not in inside:
-            return []
-        if self._request is None:
-            return None if _HIDDEN.search(data, start, end) else []
-        layout = self._layouts[0]
+        """Return the requests of the block's lines; ``None`` where some may be hidden from the pattern."""
+        window, layout = self.tally.window, self._layouts[0]
+        inside = {bool(window.covers(minute)) for minute in {self._good[key] for key in set(items) if key in self._good}}
+        inside |= {self.tally.period(minute * 60) is window for dummy, dummy2, minute in hits}
+        inside |= {moment is not None and self.tally.period(moment) is window for moment in _moments(read)}
+        if True not in inside or self._request is None:
+            return None if True in inside and _HIDDEN.search(data, start, end) else []
+        expected = "json" if layout.request_mark else "access"
+        foreign = any(found is not None and found.status is not None and found.kind != expected for dummy, found, dummy2, dummy3 in read)
         if False in inside or foreign or (layout.request_mark and b"HTTP/" in data and _QUOTED.search(data, start, end)):
             return None
         found = self._request.findall(data, start, end)
-        expected = data.count(layout.request_mark or b"\n", start, end)
-        if len(found) != expected:
+        if len(found) != data.count(layout.request_mark or b"\n", start, end):
             return None
         if len(layout.request_groups) == 1:
             found = [(value,) for value in found]
@@ -597,7 +619,7 @@ class Scanner:
         return found if all(len(code) == 3 and code.isdigit() for code in {values[status] for values in found}) else None
 
 
-def _moments(read: t.Iterable[tuple[bytes, t.Optional[Record], t.Optional[float], bool]]) -> t.Iterator[t.Optional[float]]:
+def _moments(read: t.Iterable[_Read]) -> t.Iterator[t.Optional[float]]:
     for dummy, record, when, dummy2 in read:
         if record is not None:
             yield record.time if record.time is not None else when

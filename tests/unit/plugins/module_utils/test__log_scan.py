@@ -127,7 +127,7 @@ def scan(data: bytes, learn: bool, piece: int = 997, requests: bool = True) -> t
     if learn:
         scanner.learn(data.split(b"\n")[:-1])
     feed((data[start : start + piece] for start in range(0, len(data), piece)), scanner)
-    assembler.finish()
+    scanner.finish()
     return tally, scanner
 
 
@@ -220,7 +220,7 @@ def test_fast_counts_are_those_of_the_naive_parser(
     scanner = Scanner(assembler)
     scanner.learn(sample.split(b"\n")[:-1])
     feed((data[start : start + piece] for start in range(0, len(data), piece)), scanner)
-    assembler.finish()
+    scanner.finish()
     assert outcome(tally) == outcome(naive)
 
 
