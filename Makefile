@@ -12,9 +12,9 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 VERSION := $(shell sed -n 's/^version: *//p' galaxy.yml)
 TARBALL := build/stackops-runbook-$(VERSION).tar.gz
-STAGES := lint unit
+STAGES := lint sanity unit install live molecule
 
-.PHONY: help demo demo-down env engine install lint live molecule sanity types unit test build e2e
+.PHONY: help demo demo-down env engine install lint live molecule sanity unit test build e2e
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,15 +31,17 @@ $(STAMP): tests/requirements.txt tests/tools/env
 	@tests/tools/env $(VENV)
 	@touch $@
 
-lint: env ## yamllint, ruff
-	@{ echo "yamllint: yamllint --strict ."; \
-	   echo "ruff: ruff check ."; } | python tests/tools/steps.py
+lint: env ## yamllint, ruff, shellcheck, mypy (strict), ansible-lint (production), documentation, changelog
+	@{ echo "ansible-lint: ansible-lint --strict --nocolor -q"; \
+	   echo "yamllint: yamllint --strict ."; \
+	   echo "ruff: ruff check ."; \
+	   echo "mypy: PYTHONPATH= mypy"; \
+	   echo "shellcheck: tests/tools/shellcheck"; \
+	   echo "documentation: antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all ."; \
+	   echo "changelog: antsibull-changelog lint"; } | python tests/tools/steps.py
 
 unit: env ## Unit tests and the checks of the collection itself
 	@python -m pytest tests/unit tests/meta
-
-types: env ## mypy, strict
-	@PYTHONPATH= mypy
 
 install: build ## Install the tarball beside nothing but ansible-core and jmespath, and run it
 	@python -m pytest tests/install
