@@ -248,7 +248,9 @@ def _read(source: LogSource, engine: t.Optional[Engine], options: LogOptions, st
         scanner.finish()
     except CheckError as error:
         result.reason = error.code if error.code in ("missing", "permission-denied", "driver-unreadable", "timeout", "binary", "empty") else "driver-unreadable"
-        result.errors.append(error)
+        # A program that has said nothing yet is no trouble with reading its log.
+        if (error.code, source.type) != ("empty", "container"):
+            result.errors.append(error)
     if tally.first_time is not None and tally.first_time <= tally.baseline.start:
         result.reached_back = True
     if clock.assumed:

@@ -135,8 +135,8 @@ def _weight(finding: Finding) -> tuple[int, int, int]:
 def correlate(candidates: t.Sequence[Candidate], facts: t.Mapping[str, t.Any]) -> list[Finding]:
     """Return the findings in the order an operator should read them, with ``effects`` and ``effect_of`` filled in.
 
-    Causes come first: those whose own or whose effects' severity is worst, then those that explain most, then the surest.
-    Effects follow.
+    A cause is as severe as the worst of what it explains, unless it is only for information (something is starting).
+    Causes come first: the most severe, then those that explain most, then the surest. Effects follow.
     """
     reach = _reach(candidates, _edges(candidates, facts))
     explained: dict[int, list[int]] = {}
@@ -150,11 +150,16 @@ def correlate(candidates: t.Sequence[Candidate], facts: t.Mapping[str, t.Any]) -
     for effect, causes in explained.items():
         candidates[effect].finding["effect_of"] = [candidates[number].finding["id"] for number in sorted(causes)]
 
+    own = [_weight(candidate.finding)[0] for candidate in candidates]
+    for root in roots:
+        worst = min(own[number] for number in (root, *reach[root]))
+        if own[root]:
+            candidates[root].finding["severity"] = SEVERITIES[-worst]
+
     def order(number: int) -> tuple[t.Any, ...]:
-        severity, confidence, category = _weight(candidates[number].finding)
-        worst = min([severity, *(_weight(candidates[effect].finding)[0] for effect in reach[number])])
         finding = candidates[number].finding
-        return (number in explained, worst, -len(reach[number]), severity, confidence, category, finding["since"], finding["rule"], finding["object"])
+        severity, confidence, category = _weight(finding)
+        return (number in explained, severity, -len(reach[number]), own[number], confidence, category, finding["since"], finding["rule"], finding["object"])
 
     return [candidates[number].finding for number in sorted(range(len(candidates)), key=order)]
 

@@ -18,7 +18,7 @@ from ._handover import take_over
 from ._html import render_html
 from ._judge import Options, SilenceError, judge_host, run_tests
 from ._report import build_report, failed_row, fired, read_previous, unreachable_row, write_report
-from ._rules import Problem, RuleError, RuleSet, lint, load_rules
+from ._rules import Problem, RuleError, RuleSet, lint, load_rules, threshold_problems
 from ._terminal import render_terminal
 
 Report = dict[str, t.Any]
@@ -98,6 +98,9 @@ class Diagnosis:
             raise DiagnosisError(f"The rules cannot be used:\n{error}", error.problems) from error
         except SilenceError as error:
             raise DiagnosisError(str(error)) from error
+        wrong = threshold_problems(self._rules, arguments["thresholds"])
+        if wrong:
+            raise DiagnosisError("\n".join(wrong))
 
     @property
     def rule_count(self) -> int:

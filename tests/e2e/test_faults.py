@@ -40,7 +40,7 @@ def expected(name: str, host: StackHost) -> dict[str, t.Any]:
     return {key: named(value) for key, value in CATALOGUE[name].items()}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def diagnosed(both_hosts: pathlib.Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[tuple[str, Diagnosed]]:
     """Switch one fault on, on both hosts, diagnose them in one run, and take the fault back with all its traces."""
     name = request.param

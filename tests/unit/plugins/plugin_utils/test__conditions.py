@@ -87,9 +87,9 @@ def test_patterns_without_a_time_bound_are_refused():
     assert pattern_problem("a" * 300) is not None
     assert pattern_problem("[") is not None
     assert pattern_problem("^(jwt-|tls-)") is None
-    started = time.monotonic()
+    started = time.process_time()
     Expression("matches(a, '(x|y)*z$')")({"a": "xy" * 100_000})
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_times_and_versions():

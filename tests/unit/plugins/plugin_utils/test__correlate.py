@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 
 import pytest
@@ -297,3 +298,12 @@ def test_whatever_explains_whatever_there_is_always_a_cause(severities, data):
     for root in list(covered):
         covered |= reach[root]
     assert covered == set(range(len(severities)))
+
+
+@pytest.mark.parametrize("recorded", sorted((ROOT / "tests/unit/fixtures/facts").glob("*.json")), ids=lambda path: path.stem)
+def test_a_cause_is_as_severe_as_the_worst_that_it_explains(rules: RuleSet, recorded: pathlib.Path) -> None:
+    row = judge_host(rules, "web1", json.loads(recorded.read_text()), {"now": NOW})
+    ranks = {finding["id"]: ("info", "warning", "critical").index(finding["severity"]) for finding in row["findings"]}
+    for finding in row["findings"]:
+        if finding["result"] == "fire" and finding["severity"] != "info" and not finding.get("effect_of"):
+            assert ranks[finding["id"]] == max(ranks[effect] for effect in [finding["id"], *finding["effects"]])
