@@ -12,7 +12,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 VERSION := $(shell sed -n 's/^version: *//p' galaxy.yml)
 TARBALL := build/stackops-runbook-$(VERSION).tar.gz
-STAGES := lint sanity unit install live molecule
+STAGES := lint sanity unit install live molecule e2e
 
 .PHONY: help demo demo-down env engine install lint live molecule sanity unit test build e2e
 
