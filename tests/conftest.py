@@ -2,11 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Tests marked ``live``, and those in tests/live and tests/e2e, need a Docker Engine; without one they are skipped, with the reason."""
+"""Tests marked ``live``, and those in tests/live and tests/e2e, need a Docker Engine; without one they are skipped, with the
+reason, and in CI they fail."""
 
 from __future__ import annotations
 
 import functools
+import os
 import pathlib
 import subprocess
 
@@ -29,11 +31,15 @@ def engine_missing() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs an engine where there is none."""
+    """Mark the tests of the live directories."""
     for item in items:
         if any(directory in item.path.parents for directory in _LIVE):
             item.add_marker(pytest.mark.live)
-    live = [item for item in items if item.get_closest_marker("live")]
-    if live and (reason := engine_missing()):
-        for item in live:
-            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs an engine where there is none; in CI that is a failure."""
+    if item.get_closest_marker("live") and (reason := engine_missing()):
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)

@@ -12,7 +12,6 @@ without having counted a failure counts as one failed.
 from __future__ import annotations
 
 import dataclasses
-import os
 import pathlib
 import re
 import subprocess
@@ -87,14 +86,11 @@ def main() -> int:
     LOGS.mkdir(parents=True, exist_ok=True)
     stages = [run(name) for name in sys.argv[1:]]
     total = Stage("all", *(sum(getattr(stage, word) for stage in stages) for word in ("passed", "failed", "skipped")))
-    skips_fail = bool(total.skipped) and os.environ.get("CI") == "true"
     sys.stdout.write("\n")
     for stage in stages:
         sys.stdout.write(f"{stage.name:<10} {stage.tally()} ({stage.seconds:.0f} s)\n")
-    if skips_fail:
-        sys.stdout.write("In CI a skipped test is a failure: see the reasons above.\n")
     sys.stdout.write(f"{total.tally()}\n")
-    return 1 if total.failed or skips_fail else 0
+    return 1 if total.failed else 0
 
 
 if __name__ == "__main__":
