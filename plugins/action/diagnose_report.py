@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import json
 import pathlib
@@ -54,8 +53,8 @@ class ActionModule(ActionBase):
             else:
                 rows = rows_of_run(handover_directory(C.DEFAULT_LOCAL_TMP), (task_vars or {})["ansible_play_hosts_all"])
         except DiagnosisError as error:
-            return {"failed": True, "changed": False, "msg": str(error), "problems": [dataclasses.asdict(problem) for problem in error.problems]}
-        written = diagnosis.write(diagnosis.judge(rows))
+            return {"failed": True, "changed": False, "msg": str(error)}
+        written = diagnosis.write(diagnosis.judge(rows, arguments["recorded_facts"] or ""))
         self._display.display(diagnosis.summary(written, color=ANSIBLE_COLOR))
         result: dict[str, t.Any] = {
             "changed": False,

@@ -540,7 +540,7 @@ def _learn_json(payload: bytes, clock: Clock, wrapped: bool) -> t.Optional[Layou
             level_seen = level_seen or path == level_key
             head.append(literal + (_literal(value, wrapped) if path == level_key else general))
         if parts and level_seen and not after:
-            after = b"".join(head) + rb"[,} ]"
+            after = b"".join(head) + (b"" if head[-1].endswith(b'"') else rb"[,} ]")
         if path in wanted:
             asked.append(literal.lstrip(rb",\ ") if not asked else literal)
             asked.append(general.replace(b"[", b"([", 1).replace(b"}", b"})", 1) if b"[" in general else b"(" + general + b")")
@@ -618,8 +618,9 @@ def _time_parts(value: str, quote: bytes) -> t.Optional[tuple[bytes, bytes, byte
     """Return the patterns before, of and after the minute of a JSON time, and its zone."""
     match = re.fullmatch(r'"(\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d):\d\d(?:[.,]\d{1,9})?((?: ?(?:Z|UTC|GMT|[+-]\d\d:?\d\d))?)"', value)
     if match:
-        until = rb':[^"]{2,13}' if quote == b'"' else rb":[^\\]{2,13}"
-        return quote, ANY_MINUTE, until + re.escape(match.group(2)).encode() + quote, match.group(2)
+        # As many characters as here: where their number varies, each number is a layout of its own.
+        seconds = len(value) - 2 - 16 - 1 - len(match.group(2))
+        return quote, ANY_MINUTE, rb":.{%d}" % seconds + re.escape(match.group(2)).encode() + quote, match.group(2)
     match = re.fullmatch(r"(\d{10})(\d{3}|\d{6}|\d{9})?((?:\.\d+)?)", value)
     if match:
         return b"", EPOCH_SECOND, (rb"\d{%d}" % len(match.group(2) or "")) + rb"(?:\.\d{1,9})?(?=[,}])", ""

@@ -14,6 +14,7 @@ lines counts as it would if all were parsed, at a fraction of the cost.
 from __future__ import annotations
 
 import collections
+import itertools
 import re
 import typing as t
 
@@ -359,7 +360,7 @@ class Scanner:
         self._widths: dict[int, int] = {}
         self._guards: frozenset[bytes] = frozenset()
         self._request: t.Optional[t.Pattern[bytes]] = None
-        self._whole: list[tuple[t.Pattern[bytes], tuple[int, ...]]] = []
+        self._whole: list[tuple[t.Pattern[bytes], tuple[int, int, int]]] = []
         self._unlearned = 0
         self.timed: t.Optional[float] = None
         # Level and message as written (but for digits) to the group they belong to, and what was counted of it by the minute:
@@ -422,13 +423,34 @@ class Scanner:
         if self._pattern is None:
             return False
         items = self._pattern.findall(data, start, end)
+        good, counted = self._good, self._harmless
+        before = len(counted)
+        counted.update(items)
+        # What was not there before stands at the end: new minutes, and the suspects.
+        fresh = list(itertools.islice(reversed(counted), len(counted) - before))[::-1]
+        done = False
+        try:
+            done = self._judge(data, start, end, items, fresh)
+        finally:
+            if done:
+                for line in fresh:
+                    if line not in good:
+                        del counted[line]
+            else:
+                counted.subtract(items)
+                for line in fresh:
+                    del counted[line]
+        if len(counted) > MAX_REMEMBERED // 2:
+            self._flush()
+        return done
+
+    def _judge(self, data: bytes, start: int, end: int, items: list[bytes], fresh: list[bytes]) -> bool:
+        """Take the lines of a block that are not harmless, in order where that matters; ``False``, and none taken, where in doubt."""
         good = self._good
-        suspects = [line for line in items if line not in good]
-        doubt = [line for line in set(suspects) if len(line) in self._widths or line in self._guards]
-        if doubt:
-            if not all(map(self._settle, doubt)):
+        for line in fresh:
+            if line not in good and (len(line) in self._widths or line in self._guards) and not self._settle(line):
                 return False
-            suspects = [line for line in items if line not in good]
+        suspects = [line for line in fresh if line not in good for dummy in range(self._harmless[line])]
         rest, hits = self._sift(suspects)
         read = [self.assembler.read(line) for line in rest]
         if not all(alone and (found is None or found.time is not None or when is not None) for dummy, found, when, alone in read):
@@ -437,12 +459,16 @@ class Scanner:
         if not alone:
             return False
         ordered = any(found is None for dummy, found, dummy2, dummy3 in read)
-        if ordered and (hits or not self._continues_well(data, start, end, items, read)):
-            return False
+        if ordered:
+            # Each in its place, and not those that are the same together.
+            rest, hits = [line for line in items if line not in good], []
+            read = [self.assembler.read(line) for line in rest]
+            if not self._continues_well(data, start, end, items, read):
+                return False
         requests = self._requests(data, start, end, items, hits, read) if self.tally.requests is not None else []
         if requests is None:
             return False
-        self._count(items, suspects, read, ordered)
+        self._count(items, read, ordered)
         for cell, text, dummy4 in hits:
             cell[0] += 1
             if text < cell[1]:
@@ -494,39 +520,38 @@ class Scanner:
 
     def _sift(self, suspects: list[bytes]) -> tuple[list[bytes], list[_Hit]]:
         """Part *suspects* into those to be parsed and whole JSON records of groups that are there already."""
-        rest: list[bytes] = []
         hits: list[_Hit] = []
         if not self._layouts[0].closed or self.wrapped or self._layouts[0].minute != ANY_MINUTE:
             return suspects, hits
-        shapes, minutes, whole = self._shapes, self._minutes, self._whole
+        for pattern, (time_at, level_at, message_at) in self._whole:
+            found = pattern.findall(b"\n" + b"\n".join(suspects))
+            others = []
+            for line, groups in zip(suspects, found):
+                if not groups[time_at] or not self._hit(line, groups[time_at], groups[level_at], groups[message_at], hits):
+                    others.append(line)
+            suspects = others
+            if not suspects:
+                break
         for line in suspects:
-            match = None
-            for pattern, wanted in whole:
-                match = pattern.fullmatch(line)
-                if match is not None:
-                    when, level, message = match.group(*wanted)
-                    break
-            if match is None:
-                rest.append(line)
-                if self._unlearned < MAX_UNLEARNED and line[:1] == b"{":
-                    self._learn_whole(line)
-                continue
-            minute = minutes.get(when[:16], -1)
-            if minute == -1:
-                minute = self._minute_of(when[:16])
-            known = shapes.get(level + message.translate(_BYTE_DIGITS)) or self._shape_of(line, level, message)
-            if minute is None or known is None:
-                rest.append(line)
-                continue
-            cell = known[1].get(minute)
-            if cell is None:
-                period = self.tally.period(minute * 60)
-                if self.tally.cuts(minute) or (period is not None and known[0] not in period.groups):
-                    rest.append(line)
-                    continue
-                cell = known[1][minute] = [0, when, when]
-            hits.append((cell, when, minute))
-        return rest, hits
+            if self._unlearned < MAX_UNLEARNED and line[:1] == b"{":
+                self._learn_whole(line)
+        return suspects, hits
+
+    def _hit(self, line: bytes, when: bytes, level: bytes, message: bytes, hits: list[_Hit]) -> bool:
+        minute = self._minutes.get(when[:16], -1)
+        if minute == -1:
+            minute = self._minute_of(when[:16])
+        known = self._shapes.get(level + message.translate(_BYTE_DIGITS)) or self._shape_of(line, level, message)
+        if minute is None or known is None:
+            return False
+        cell = known[1].get(minute)
+        if cell is None:
+            period = self.tally.period(minute * 60)
+            if self.tally.cuts(minute) or (period is not None and known[0] not in period.groups):
+                return False
+            cell = known[1][minute] = [0, when, when]
+        hits.append((cell, when, minute))
+        return True
 
     def _shape_of(self, line: bytes, level: bytes, message: bytes) -> t.Optional[_Known]:
         record = parse(line, self.assembler.clock)
@@ -541,11 +566,12 @@ class Scanner:
     def _learn_whole(self, line: bytes) -> None:
         self._unlearned += 1
         learned = learn_whole(line, self.assembler.clock)
-        if learned is not None and learned[1] == self._zone and len(self._whole) < 2 * MAX_LAYOUTS:
-            compiled = re.compile(learned[0])
-            self._whole.append((compiled, tuple(compiled.groupindex[name] for name in ("time", "level", "message"))))
+        if learned is not None and learned[1] == self._zone and len(self._whole) < MAX_LAYOUTS:
+            pattern = re.compile(rb"\n(?:%s(?=\n|\Z)|[^\n]*)" % learned[0])
+            places = pattern.groupindex
+            self._whole.append((pattern, (places["time"] - 1, places["level"] - 1, places["message"] - 1)))
 
-    def _count(self, items: list[bytes], suspects: list[bytes], read: list[_Read], ordered: bool) -> None:
+    def _count(self, items: list[bytes], read: list[_Read], ordered: bool) -> None:
         requests, self.tally.requests = self.tally.requests, None if self._request else self.tally.requests
         assembler = self.assembler
         if ordered:
@@ -560,11 +586,6 @@ class Scanner:
             for payload, record, when, dummy in read:
                 assembler.take(payload, record, when)
         self.tally.requests = requests
-        self._harmless.update(items)
-        for line in set(suspects):
-            del self._harmless[line]
-        if len(self._harmless) > MAX_REMEMBERED // 2:
-            self._flush()
 
     def _continues_well(self, data: bytes, start: int, end: int, items: list[bytes], read: list[_Read]) -> bool:
         """Tell whether lines that go on can be given to records without knowing more of the harmless ones."""

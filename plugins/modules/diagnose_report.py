@@ -159,19 +159,4 @@ rules:
   returned: when O(lint_only=true)
   type: int
   sample: 57
-problems:
-  description: What is wrong with the rules.
-  returned: when rules cannot be loaded
-  type: list
-  elements: dict
-  contains:
-    file:
-      description: File of the rule.
-      type: str
-    line:
-      description: Line in the file.
-      type: int
-    message:
-      description: What is wrong and what is expected.
-      type: str
 """

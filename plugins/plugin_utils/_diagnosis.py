@@ -18,7 +18,7 @@ from ._handover import take_over
 from ._html import render_html
 from ._judge import Options, SilenceError, judge_host, run_tests
 from ._report import build_report, failed_row, fired, read_previous, unreachable_row, write_report
-from ._rules import Problem, RuleError, RuleSet, lint, load_rules, threshold_problems
+from ._rules import RuleError, RuleSet, lint, load_rules, threshold_problems
 from ._terminal import render_terminal
 
 Report = dict[str, t.Any]
@@ -29,11 +29,7 @@ _SEVERITY_RANK = {"info": 0, "warning": 1, "critical": 2}
 
 
 class DiagnosisError(Exception):
-    """The rules or the options cannot be used. The message has one line for each problem; *problems* has them apart."""
-
-    def __init__(self, message: str, problems: t.Sequence[Problem] = ()) -> None:
-        super().__init__(message)
-        self.problems = tuple(problems)
+    """The rules or the options cannot be used. The message has one line for each problem."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +91,7 @@ class Diagnosis:
                 }
             )
         except RuleError as error:
-            raise DiagnosisError(f"The rules cannot be used:\n{error}", error.problems) from error
+            raise DiagnosisError(f"The rules cannot be used:\n{error}") from error
         except SilenceError as error:
             raise DiagnosisError(str(error)) from error
         wrong = threshold_problems(self._rules, arguments["thresholds"])
@@ -111,10 +107,13 @@ class Diagnosis:
         """Return what is wrong with the rules: warnings of the linter, and tests inside the rules that fail."""
         return [str(problem) for problem in lint(self._arguments["rule_dirs"])] + run_tests(self._rules)
 
-    def judge(self, rows: t.Mapping[str, Row]) -> Report:
-        """Return the report over *rows*, compared with the latest one in the report's directory."""
+    def judge(self, rows: t.Mapping[str, Row], recorded_facts: str = "") -> Report:
+        """Return the report over *rows*, compared with the latest one in the report's directory.
+
+        *recorded_facts* is where they were read from, when they were not collected in this run.
+        """
         hosts = {host: self._judge_row(host, row) for host, row in rows.items()}
-        return build_report(hosts, self._options, read_previous(self._arguments["report_dir"]), self._rules)
+        return build_report(hosts, self._options, read_previous(self._arguments["report_dir"]), self._rules, recorded_facts)
 
     def _judge_row(self, host: str, row: Row) -> dict[str, t.Any]:
         if not row.get("reachable"):

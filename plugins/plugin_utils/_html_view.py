@@ -452,6 +452,7 @@ def index_view(report: Report, now: datetime.datetime, language: str) -> tuple[d
     index = {
         "language": language,
         "generated_at": epoch(report.get("generated_at")),
+        "recorded": bool(report.get("recorded_facts")),
         "now": int(now.timestamp()),
         "version": report.get("collection_version"),
         "hosts": hosts,

@@ -19,12 +19,14 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&]|^[#+-]|^\d+(?=[.)]))")
 
 _WORDS: dict[str, dict[str, str]] = {
     "en": {
+        "recorded": "Recorded facts, nothing was collected now",
         "title": "Diagnosis", "hosts": "Hosts", "host": "Host", "status": "Status", "first": "First finding", "why": "Why", "seen": "Evidence",
         "explains": "Explains", "do": "What to do", "verify": "Then check", "unread": "Not checked", "failed": "Rules that failed", "silenced": "Silenced",
         "fleet": "Across hosts", "new": "new", "ongoing": "ongoing", "resolved": "Resolved since the last report", "nothing": "Nothing found.",
         "value": "Value", "name": "Name", "expired": "Expired silences", "until": "until", "changes": "Since the last report",
     },
     "zh_TW": {
+        "recorded": "先前錄下的資料，這次沒有收集",
         "title": "診斷報告", "hosts": "主機", "host": "主機", "status": "狀態", "first": "首要問題", "why": "原因", "seen": "證據",
         "explains": "連帶影響", "do": "處理方式", "verify": "修復後確認", "unread": "未能檢查", "failed": "評估失敗的規則", "silenced": "已靜音",
         "fleet": "跨主機", "new": "新出現", "ongoing": "持續中", "resolved": "上次報告之後已解決", "nothing": "沒有發現問題。",
@@ -60,6 +62,8 @@ def render_markdown(report: Report, options: t.Any = None) -> str:
     summary = report["summary"]
     counts = " · ".join(f"{summary[status]} {status}" for status in ("critical", "warning", "unknown", "unreachable", "ok") if summary.get(status))
     lines = [f"# {words['title']} {escape(report['generated_at'])}", "", f"{summary['hosts']} {words['hosts'].lower()}: {counts}", ""]
+    if report.get("recorded_facts"):
+        lines += [f"**{words['recorded']}:** {code(str(report['recorded_facts']))}", ""]
     lines += _host_table(report, words)
     titles = {finding["id"]: finding for row in report["hosts"].values() for finding in row["findings"]}
     if report.get("fleet_findings"):

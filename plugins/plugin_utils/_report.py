@@ -80,13 +80,16 @@ def build_report(
     options: t.Union[Options, t.Mapping[str, t.Any], None] = None,
     previous: t.Optional[Report] = None,
     ruleset: t.Optional[RuleSet] = None,
+    recorded_facts: str = "",
 ) -> Report:
     """Return the report over *host_results*, one row for each host as :func:`judge_host` gives it.
 
     *previous* is the report of the run before: with it, findings keep the time they were first seen, and ``changes`` says what is
-    new, ongoing and resolved. With *ruleset* the rules of scope fleet are judged too.
+    new, ongoing and resolved. With *ruleset* the rules of scope fleet are judged too. *recorded_facts* is where the facts were
+    read from, when they were not collected for this report.
     """
     settings = Options.of(options)
+    compared = previous if isinstance(previous, dict) and previous.get("schema") == SCHEMA else None
     hosts = dict(sorted(host_results.items()))
     fleet_findings = judge_fleet(ruleset, fleet_context(hosts), settings) if ruleset is not None else []
     statuses = [row["status"] for row in hosts.values()]
@@ -95,13 +98,15 @@ def build_report(
         "generated_at": settings.now,
         "collection_version": settings.collection_version,
         "language": settings.language,
+        "recorded_facts": recorded_facts,
+        "compared_with": compared["generated_at"] if compared else None,
         "summary": {"hosts": len(hosts), **{status: statuses.count(status) for status in STATUSES}},
         "hosts": hosts,
         "fleet_findings": fleet_findings,
         "changes": {"new": [], "ongoing": [], "resolved": []},
         "silences": _silences(settings, hosts),
     }
-    report["changes"] = _changes(report, previous if isinstance(previous, dict) and previous.get("schema") == SCHEMA else None)
+    report["changes"] = _changes(report, compared)
     return report
 
 

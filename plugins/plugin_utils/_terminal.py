@@ -21,12 +21,14 @@ _COLOURS = {"critical": "1;31", "warning": "1;33", "info": "36", "unknown": "35"
 _WORDS: dict[str, dict[str, str]] = {
     "en": {
         "hosts": "hosts", "host": "host", "why": "Why", "seen": "Seen", "so": "So", "do": "Do", "check": "Check", "nothing": "No problem found.",
+        "recorded": "Recorded facts, nothing was collected now",
         "more": "and {count} more finding(s): see the report", "new": "new", "resolved": "resolved", "unread": "Not checked", "silenced": "Silenced",
         "failed": "Rule failed", "unreachable": "Unreachable", "expired": "Silence expired", "report": "Report", "others": "+{count} more",
         "critical": "CRITICAL", "warning": "WARNING", "info": "INFO", "also_info": "For information", "status_unknown": "Unknown", "colon": ": ",
     },
     "zh_TW": {
         "hosts": "台主機", "host": "台主機", "why": "原因", "seen": "證據", "so": "影響", "do": "處理", "check": "確認", "nothing": "沒有發現問題。",
+        "recorded": "先前錄下的資料，這次沒有收集",
         "more": "另有 {count} 項，請見報告", "new": "項新出現", "resolved": "項已解決", "unread": "未能檢查", "silenced": "已靜音",
         "failed": "規則失敗", "unreachable": "無法連線", "expired": "靜音已過期", "report": "報告", "others": "另 {count} 項",
         "critical": "嚴重", "warning": "警告", "info": "資訊", "also_info": "供參考", "status_unknown": "不明", "colon": "：",
@@ -81,6 +83,8 @@ def render_terminal(report: Report, options: t.Optional[t.Mapping[str, t.Any]] =
     width = max(int(values.get("width") or DEFAULT_WIDTH), _MINIMUM_WIDTH)
     style = _Style(width, int(values.get("height") or DEFAULT_HEIGHT), bool(values.get("color")), str(language))
     head = [_headline(report, style), ""]
+    if report.get("recorded_facts"):
+        head.insert(1, f"{style.words['recorded']}{style.words['colon']}{harmless(str(report['recorded_facts']), 500)}")
     tail = _asides(report, style)
     if values.get("path"):
         tail += ["", f"{style.words['report']}{style.words['colon']}{harmless(str(values['path']), 500)}"]

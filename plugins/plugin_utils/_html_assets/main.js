@@ -159,7 +159,7 @@ function renderResolved() {
 function renderAbout() {
   const cut = data.without_details || 0;
   data.hosts.forEach((host) => { host.cut = cut > 0 && !host.detail; });
-  byId('when').append(words('generated', { time: `${isoTime(data.generated_at || data.now)} ${words('utc')}` }));
+  byId('when').append(words(data.recorded ? 'judged_recorded' : 'generated', { time: `${isoTime(data.generated_at || data.now)} ${words('utc')}` }));
   byId('about').append(sectionTitle('about', words('about')), make(
     'ul', { class: 'notes' },
     cut ? make('li', { class: 'cut' }, words('note_cut', { n: count(cut) })) : null,
