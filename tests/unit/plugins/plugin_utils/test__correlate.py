@@ -307,3 +307,10 @@ def test_a_cause_is_as_severe_as_the_worst_that_it_explains(rules: RuleSet, reco
     for finding in row["findings"]:
         if finding["result"] == "fire" and finding["severity"] != "info" and not finding.get("effect_of"):
             assert ranks[finding["id"]] == max(ranks[effect] for effect in [finding["id"], *finding["effects"]])
+
+
+def test_faults_that_have_nothing_to_do_with_each_other_stay_apart(rules: RuleSet) -> None:
+    """Recorded with four faults on: a wrong path of the health check, a migration, an error burst and a missing index."""
+    row = judge_host(rules, "web1", json.loads((ROOT / "demo/recorded_facts/web1.json").read_text()), {"now": NOW})
+    causes = [finding["rule"] for finding in row["findings"] if finding["result"] == "fire" and not finding.get("effect_of") and finding["severity"] != "info"]
+    assert sorted(causes) == ["error-burst", "healthcheck-wrong-path", "migration-pending", "slow-query"]
