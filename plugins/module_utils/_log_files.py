@@ -16,7 +16,10 @@ import typing as t
 
 from ._envelope import CheckError
 
-BLOCK_BYTES = 1 << 18
+BLOCK_BYTES = 1 << 17
+#: For long regions: fewer, larger ones cost less; but of those that an end of the window cuts, every line is parsed.
+LARGE_BLOCK_BYTES = 1 << 19
+LARGE_REGION_BYTES = 1 << 27
 #: A line that is longer is read past, and only its beginning looked at.
 LONGEST_LINE_BYTES = 2 << 20
 KEPT_OF_LONG_LINE = 1 << 16
@@ -205,6 +208,7 @@ class Source:
     def pieces(self, start: int = 0, end: t.Optional[int] = None) -> t.Iterator[bytes]:
         """Yield what lies between *start* and *end* (of the unpacked bytes), piece by piece."""
         offset = start
+        block = LARGE_BLOCK_BYTES if self.file.size - start > LARGE_REGION_BYTES else BLOCK_BYTES
         try:
             if self._stream is not None:
                 skip = start
@@ -214,7 +218,7 @@ class Source:
                         return
                     skip -= skipped
             while end is None or offset < end:
-                size = BLOCK_BYTES if end is None else min(BLOCK_BYTES, end - offset)
+                size = block if end is None else min(block, end - offset)
                 # read1 gives what there is before a damaged place, where read would give nothing.
                 piece = self._stream.read1(size) if self._stream is not None else self.at(offset, size)
                 if not piece:

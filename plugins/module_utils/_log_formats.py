@@ -598,7 +598,8 @@ def learn_whole(line: bytes, clock: Clock) -> t.Optional[tuple[bytes, str]]:
         elif path in names:
             pieces.append(b"(?P<%s>%s)" % (names[path], rb"\d+(?:\.\d+)?" if value[0].isdigit() else value.encode()))
         else:
-            pieces.append(rb"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?" if value[0] in "-0123456789" else value.encode())
+            # A number that JSON would not take makes no difference to what the line counts for.
+            pieces.append(rb"-?\d[\d.eE+-]*" if value[0] in "-0123456789" else value.encode())
     if not re.fullmatch(r"[}\s]*", text[done:]) or len(pieces) > 200:
         return None
     return b"".join(pieces) + _literal(text[done:].rstrip(), False) + rb"\r?", zone

@@ -340,7 +340,7 @@ class Assembler:
 
 
 _Known = tuple[tuple[int, str], dict[int, list[t.Any]]]
-_Hit = tuple[list[t.Any], bytes, int]
+_Hit = tuple[list[t.Any], bytes]
 _Read = tuple[bytes, t.Optional[Record], t.Optional[float], bool]
 
 
@@ -435,11 +435,11 @@ class Scanner:
             if done:
                 for line in fresh:
                     if line not in good:
-                        del counted[line]
+                        counted.pop(line)
             else:
                 counted.subtract(items)
                 for line in fresh:
-                    del counted[line]
+                    counted.pop(line)
         if len(counted) > MAX_REMEMBERED // 2:
             self._flush()
         return done
@@ -469,7 +469,7 @@ class Scanner:
         if requests is None:
             return False
         self._count(items, read, ordered)
-        for cell, text, dummy4 in hits:
+        for cell, text in hits:
             cell[0] += 1
             if text < cell[1]:
                 cell[1] = text
@@ -523,12 +523,20 @@ class Scanner:
         hits: list[_Hit] = []
         if not self._layouts[0].closed or self.wrapped or self._layouts[0].minute != ANY_MINUTE:
             return suspects, hits
+        minutes, shapes, digits = self._minutes, self._shapes, _BYTE_DIGITS
         for pattern, (time_at, level_at, message_at) in self._whole:
-            found = pattern.findall(b"\n" + b"\n".join(suspects))
             others = []
-            for line, groups in zip(suspects, found):
-                if not groups[time_at] or not self._hit(line, groups[time_at], groups[level_at], groups[message_at], hits):
+            for line, groups in zip(suspects, pattern.findall(b"\n" + b"\n".join(suspects))):
+                when, level, message = groups[time_at], groups[level_at], groups[message_at]
+                minute = minutes.get(when[:16])
+                known = shapes.get(level + message.translate(digits))
+                cell = known[1].get(minute) if known is not None and minute is not None else None
+                if cell is None and when:
+                    cell = self._cell(line, when, level, message)
+                if cell is None:
                     others.append(line)
+                else:
+                    hits.append((cell, when))
             suspects = others
             if not suspects:
                 break
@@ -537,21 +545,16 @@ class Scanner:
                 self._learn_whole(line)
         return suspects, hits
 
-    def _hit(self, line: bytes, when: bytes, level: bytes, message: bytes, hits: list[_Hit]) -> bool:
-        minute = self._minutes.get(when[:16], -1)
-        if minute == -1:
-            minute = self._minute_of(when[:16])
+    def _cell(self, line: bytes, when: bytes, level: bytes, message: bytes) -> t.Optional[list[t.Any]]:
+        """Return where to count *line*, if its group is there and no period cuts its minute."""
+        minute = self._minute_of(when[:16])
         known = self._shapes.get(level + message.translate(_BYTE_DIGITS)) or self._shape_of(line, level, message)
-        if minute is None or known is None:
-            return False
-        cell = known[1].get(minute)
-        if cell is None:
-            period = self.tally.period(minute * 60)
-            if self.tally.cuts(minute) or (period is not None and known[0] not in period.groups):
-                return False
-            cell = known[1][minute] = [0, when, when]
-        hits.append((cell, when, minute))
-        return True
+        if minute is None or known is None or self.tally.cuts(minute):
+            return None
+        period = self.tally.period(minute * 60)
+        if period is not None and known[0] not in period.groups:
+            return None
+        return known[1].setdefault(minute, [0, when, when])
 
     def _shape_of(self, line: bytes, level: bytes, message: bytes) -> t.Optional[_Known]:
         record = parse(line, self.assembler.clock)
@@ -623,7 +626,7 @@ class Scanner:
         """Return the requests of the block's lines; ``None`` where some may be hidden from the pattern."""
         window, layout = self.tally.window, self._layouts[0]
         inside = {bool(window.covers(minute)) for minute in {self._good[key] for key in set(items) if key in self._good}}
-        inside |= {self.tally.period(minute * 60) is window for dummy, dummy2, minute in hits}
+        inside |= {self.tally.period(60.0 * (self._minute_of(text[:16]) or 0)) is window for dummy, text in hits}
         inside |= {moment is not None and self.tally.period(moment) is window for moment in _moments(read)}
         if True not in inside or self._request is None:
             return None if True in inside and _HIDDEN.search(data, start, end) else []
@@ -674,7 +677,8 @@ def _pattern(layouts: t.Iterable[Layout]) -> tuple[t.Pattern[bytes], dict[int, i
     choices.extend(rb"%s(?=[^\n]{%d}\r?(?:\n|\Z))" % (re.escape(first) or rb"\d", length) for first, length in sorted(guards))
     firsts = frozenset(first for first, dummy in guards if first) | frozenset(b"%d" % digit for digit in range(10))
     pattern = rb"\n" + (rb"(?:%s|)" % b"|".join(headed) if headed else b"") + b"(" + b"|".join([*choices, rb"[^\n]*"]) + b")"
-    return re.compile(pattern), widths, firsts
+    # With DOTALL a dot costs nothing; one that takes a newline makes no minute.
+    return re.compile(pattern, re.DOTALL), widths, firsts
 
 
 def _format_name(record: Record, payload: bytes) -> str:
