@@ -35,6 +35,8 @@ SKEW_SECONDS = 5.0
 #: Formats without a learned beginning are read this much slower, and so this much less of them.
 SLOWNESS = 4
 
+_MOST = 0.75
+
 _TEXT_BYTES = bytes([9, 10, 12, 13, 27, *range(32, 256)])
 _HINTS = {
     "unparsable": "Look at the log's format: no line of it names a level. Let the application log JSON with a time and a level.",
@@ -498,11 +500,14 @@ def _source_facts(result: _Result, options: LogOptions, start: float, end: float
 
 
 def _unparsable(window: Period) -> t.Optional[str]:
-    """A log of which most lines say nothing about their level is not free of errors: it is unknown."""
+    """A log of which most lines say nothing about their level is not free of errors: it is unknown.
+
+    Most, and not more than half: a server greets at its start with lines of no format, more than it then logs in an hour.
+    """
     if window.errors:
         return None
     silent = window.unparsed + window.unlevelled
-    return "unparsable" if silent > (window.lines + window.unparsed) / 2 else None
+    return "unparsable" if silent > (window.lines + window.unparsed) * _MOST else None
 
 
 def _group_facts(group: Group, result: _Result, baseline: t.Optional[Period], redactor: Redactor, kinds: _Kinds, number: int) -> Facts:

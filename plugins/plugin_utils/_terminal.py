@@ -174,9 +174,20 @@ def _title(group: _Group, style: _Style) -> str:
     return f"{style.paint(label, finding['severity'])}  {clip(text, space)}"
 
 
+def _whole_title(group: _Group, style: _Style) -> list[str]:
+    """Return the title on as many lines as it takes: what it ends with is often what it is about."""
+    finding = group.finding
+    label = style.words[finding["severity"]]
+    where = _where(group, style)
+    text = f"{where}  {finding['title']}  [{finding['rule']}]" if where else f"{finding['title']}  [{finding['rule']}]"
+    indent = " " * (display_width(label) + 2)
+    first, *more = wrap(text, style.width - len(indent))
+    return [f"{style.paint(label, finding['severity'])}  {first}", *(indent + line for line in more)]
+
+
 def _block(group: _Group, style: _Style) -> list[str]:
     finding, words = group.finding, style.words
-    lines = [_title(group, style)]
+    lines = _whole_title(group, style)
     if finding["cause"]:
         lines += _labelled(words["why"], finding["cause"], style)
     evidence = _evidence(finding, style)
