@@ -54,7 +54,7 @@ def test_the_last_line_counts_everything(tmp_path: pathlib.Path, names: list[str
 
 def test_a_step_that_fails_is_counted_and_shown() -> None:
     command = [sys.executable, str(ROOT / "tests/tools/steps.py"), "--limit-seconds", "2"]
-    steps = "fine: true\nwrong: echo reason; false\nendless: sleep 60\n"
+    steps = "fine: true\nwrong: echo reason; false\nendless: sleep 60 | cat\n"
     result = subprocess.run(command, input=steps, capture_output=True, text=True, timeout=30, check=False)
     assert result.stdout.splitlines()[-1] == "1 passed, 2 failed"
     assert "    reason\n" in result.stdout

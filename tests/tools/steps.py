@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -22,13 +24,15 @@ def run(name: str, command: str, limit_seconds: float) -> bool:
     started = time.monotonic()
     sys.stdout.write(f"  {name} ...\n")
     sys.stdout.flush()
-    try:
-        result = subprocess.run(
-            ["bash", "-c", command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit_seconds, check=False
-        )
-        output, failed = result.stdout, result.returncode != 0
-    except subprocess.TimeoutExpired as error:
-        output, failed = (error.stdout or b"") + f"\nno end after {limit_seconds:.0f} s\n".encode(), True
+    command_line = ["bash", "-c", command]
+    with subprocess.Popen(command_line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) as process:
+        try:
+            output = process.communicate(timeout=limit_seconds)[0]
+        except subprocess.TimeoutExpired:
+            # what bash has started holds the pipe as well
+            os.killpg(process.pid, signal.SIGKILL)
+            output = process.communicate()[0] + f"\nno end after {limit_seconds:.0f} s\n".encode()
+    failed = process.returncode != 0
     verdict = "FAILED" if failed else "passed"
     text = f"  {verdict} {name} ({time.monotonic() - started:.1f} s)\n"
     if failed:
