@@ -143,6 +143,32 @@ def test_what_the_inventory_says_wrongly_is_told_and_the_rest_goes_on(
     assert "unused-but-given" not in result.output
 
 
+@pytest.fixture
+def broken_input(both_hosts: pathlib.Path) -> t.Iterator[None]:
+    """A Compose file that is none, a log of random bytes, and a log of one line of 20 MB."""
+    logs = f"{STACK_ON_HOST}/logs"
+    on_host(PLAIN, f"cp -p {STACK_ON_HOST}/docker-compose.yml /root/compose.kept && printf 'services: [' > {STACK_ON_HOST}/docker-compose.yml")
+    on_host(PLAIN, f"head -c 1000000 /dev/urandom > {logs}/garbage.log; head -c 20000000 /dev/zero | tr '\\0' x > {logs}/long.log")
+    try:
+        yield
+    finally:
+        on_host(PLAIN, f"mv /root/compose.kept {STACK_ON_HOST}/docker-compose.yml; rm {logs}/garbage.log {logs}/long.log")
+
+
+def test_broken_files_are_named_and_the_rest_goes_on(broken_input: None, both_hosts: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    result = diagnose(both_hosts, tmp_path, "--limit", PLAIN.name)
+    facts = result.facts(PLAIN.name)
+    project = facts["compose"]["projects"][0]
+    assert not project["config_readable"]
+    assert "docker-compose.yml" in json.dumps(facts["compose"]["errors"]) + project["config_error"]
+    sources = {source["name"]: source for source in facts["logs"]["sources"]}
+    assert sources[f"{STACK_ON_HOST}/logs/garbage.log"]["reason"] == "binary"
+    assert sources[f"{STACK_ON_HOST}/logs/long.log"]["status"] == "unknown"
+    assert sources[f"{STACK_ON_HOST}/logs/app.log"]["status"] == "ok"
+    assert [container["status"] for container in facts["compose"]["containers"]] == ["ok", "ok"]
+    assert "garbage.log" in result.output
+
+
 def test_fail_on_gives_the_play_an_exit_code(both_hosts: pathlib.Path, tmp_path: pathlib.Path) -> None:
     variables = {"diagnose_endpoints": [{"name": "closed", "url": "http://127.0.0.1:1/"}]}
     result = diagnose(both_hosts, tmp_path, "--limit", PLAIN.name, diagnose_fail_on="critical", **variables)

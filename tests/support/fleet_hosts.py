@@ -34,9 +34,11 @@ class StackHost:
     port: int = 8000
 
 
-PLAIN = StackHost("e2e-plain")
+# Two checkouts on one machine can test side by side with different names.
+_PREFIX = os.environ.get("E2E_HOSTS", "e2e")
+PLAIN = StackHost(f"{_PREFIX}-plain")
 # Nothing may depend on what an operator calls things.
-RENAMED = StackHost("e2e-renamed", project="kiosk", backend="webapp", database="datastore", port=8088)
+RENAMED = StackHost(f"{_PREFIX}-renamed", project="kiosk", backend="webapp", database="datastore", port=8088)
 
 
 class CommandError(AssertionError):
