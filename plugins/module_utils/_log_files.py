@@ -27,6 +27,7 @@ KEPT_OF_LONG_LINE = 1 << 16
 SKEW_SECONDS = 5.0
 PROBES = 16
 SAMPLE_BYTES = 1 << 16
+PROBE_BYTES = 1 << 12
 MAX_WALK_DEPTH = 3
 MAX_FILES = 200
 
@@ -272,9 +273,10 @@ def line_start(source: Source, offset: int, limit: int) -> int:
     """Return the offset of the first line that begins at or after *offset*; *limit* where none does before it."""
     if offset <= 0:
         return 0
-    position = offset - 1
+    position, size = offset - 1, PROBE_BYTES
     while position < limit:
-        data = source.at(position, min(SAMPLE_BYTES, limit - position))
+        data = source.at(position, min(size, limit - position))
+        size = min(4 * size, 1 << 20)
         if not data:
             return limit
         found = data.find(b"\n")
@@ -286,10 +288,16 @@ def line_start(source: Source, offset: int, limit: int) -> int:
 
 def _time_at(source: Source, offset: int, limit: int, time_of: TimeOf) -> t.Optional[tuple[int, float]]:
     """Return where the first line with a time begins at or after *offset*, and that time."""
-    position = line_start(source, offset, limit)
+    position, size = line_start(source, offset, limit), PROBE_BYTES
     while position < limit:
-        data = source.at(position, min(SAMPLE_BYTES, limit - position))
+        data = source.at(position, min(size, limit - position))
+        if not data:
+            # Cut short by somebody while it is read.
+            return None
+        size = min(4 * size, SAMPLE_BYTES)
         end = data.rfind(b"\n")
+        if end < 0 and len(data) < min(SAMPLE_BYTES, limit - position):
+            continue
         if end < 0:
             # One line fills all of it: its time stands in front if anywhere.
             moment = time_of(data)

@@ -65,20 +65,34 @@ _GAP = rb'[\]):,]{0,2}(?:[ \t|]{1,9}(?!' + _UPPER + _AFTER + rb')[^\s|"\\]{1,80}
 _CLF_HEAD = rb"[\w.:%-]{1,64} \S{1,64} \S{1,64} \["
 _REQUEST = rb'"([A-Z]{3,10}) ([^" ]{1,4000})[^"]{0,20}" (\d{3})(?![\w])'
 
-_TIME_FIRST = re.compile(rb"[\[(]?((?:" + _ISO_MINUTE + rb"|" + _CLF_MINUTE + rb")" + _SECONDS + _ZONE + rb")")
-_LEVEL_LATER = re.compile(rb"(" + _GAP + rb")(?:(" + _UPPER + rb")" + _AFTER + rb"|(?<=\[)(" + _LOWER + rb")[ \t]{0,9}\])")
-_LEVEL_FIRST = re.compile(rb"(" + _UPPER + rb")(?::[ \t]{0,9}|[ \t]{1,9}(?=[\[\d]))(?:((?:" + _ISO_MINUTE + rb")" + _SECONDS + _ZONE + rb")[ \t]+)?")
-_CLF = re.compile(_CLF_HEAD + rb"(" + _CLF_MINUTE + _SECONDS + _ZONE + rb")\] " + _REQUEST)
-_REDIS = re.compile(rb"\d{1,7}:[XCSM] (\d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d(?:\.\d{1,6})?) ([.*#-]) ")
-_LOGFMT = re.compile(r'([A-Za-z_][\w.@-]{0,80})=("(?:[^"\\]|\\.)*"|[^\s"]*)(?=\s|$)')
-_ACCESS = re.compile(r'"([A-Z]{3,10}) ([^" ]{1,4000})[^"]{0,20}" (\d{3})\b|\b(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) (/\S{0,2000}) (\d{3})\b')
-_TOOK = re.compile(r"(?:\b(?:rt|urt|request_time)[=:]\"?(\d+\.\d+)|\b(\d+(?:\.\d+)?) ?ms\b)")
-_ANSI = re.compile(rb"\x1b\[[\d;]{0,20}m")
+
+
+class LazyPattern:
+    """A pattern that is compiled when it is first asked: of all formats, one log has one or two."""
+
+    def __init__(self, pattern: t.AnyStr, flags: int = 0) -> None:
+        self._compile: t.Callable[[], t.Any] = functools.partial(re.compile, pattern, flags)
+
+    def __getattr__(self, name: str) -> t.Any:
+        method = getattr(self._compile(), name)
+        setattr(self, name, method)
+        return method
+
+
+_TIME_FIRST = LazyPattern(rb"[\[(]?((?:" + _ISO_MINUTE + rb"|" + _CLF_MINUTE + rb")" + _SECONDS + _ZONE + rb")")
+_LEVEL_LATER = LazyPattern(rb"(" + _GAP + rb")(?:(" + _UPPER + rb")" + _AFTER + rb"|(?<=\[)(" + _LOWER + rb")[ \t]{0,9}\])")
+_LEVEL_FIRST = LazyPattern(rb"(" + _UPPER + rb")(?::[ \t]{0,9}|[ \t]{1,9}(?=[\[\d]))(?:((?:" + _ISO_MINUTE + rb")" + _SECONDS + _ZONE + rb")[ \t]+)?")
+_CLF = LazyPattern(_CLF_HEAD + rb"(" + _CLF_MINUTE + _SECONDS + _ZONE + rb")\] " + _REQUEST)
+_REDIS = LazyPattern(rb"\d{1,7}:[XCSM] (\d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d(?:\.\d{1,6})?) ([.*#-]) ")
+_LOGFMT = LazyPattern(r'([A-Za-z_][\w.@-]{0,80})=("(?:[^"\\]|\\.)*"|[^\s"]*)(?=\s|$)')
+_ACCESS = LazyPattern(r'"([A-Z]{3,10}) ([^" ]{1,4000})[^"]{0,20}" (\d{3})\b|\b(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) (/\S{0,2000}) (\d{3})\b')
+_TOOK = LazyPattern(r"(?:\b(?:rt|urt|request_time)[=:]\"?(\d+\.\d+)|\b(\d+(?:\.\d+)?) ?ms\b)")
+_ANSI = LazyPattern(rb"\x1b\[[\d;]{0,20}m")
 _ISO = re.compile(r"(\d{4}[-/]\d\d[-/]\d\d)[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?\s?(Z|UTC|GMT|[+-]\d\d:?\d\d)?")
-_DMY = re.compile(r"(\d\d)[/ ]([A-Z][a-z]{2})[/ ](\d{4})[: ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?\s?([+-]\d{4})?")
+_DMY = LazyPattern(r"(\d\d)[/ ]([A-Z][a-z]{2})[/ ](\d{4})[: ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?\s?([+-]\d{4})?")
 _MONTHS = {name: number for number, name in enumerate(("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), 1)}
-_SALVAGE_LEVEL = re.compile(rb'"(?:level|levelname|log\.level|severity)":\s?"(\w{1,12})"')
-_SALVAGE_TIME = re.compile(rb'"(?:timestamp|@timestamp|time|ts|asctime)":\s?"([^"]{10,40})"')
+_SALVAGE_LEVEL = LazyPattern(rb'"(?:level|levelname|log\.level|severity)":\s?"(\w{1,12})"')
+_SALVAGE_TIME = LazyPattern(rb'"(?:timestamp|@timestamp|time|ts|asctime)":\s?"([^"]{10,40})"')
 _DECODER = json.JSONDecoder()
 _DOCKER = re.compile(rb'\{"log":"')
 TRACEBACK = b"Traceback (most recent call last):"
@@ -407,7 +421,7 @@ def _of_fields(fields: dict[str, t.Any], clock: Clock) -> Record:
 
 # ---- patterns that prove lines harmless
 
-_TOKEN = re.compile(r'\s*("(?:[^"\\]|\\.)*"|[-\d.eE+]+|true|false|null|[{}\[\]:,])')
+_TOKEN = LazyPattern(r'\s*("(?:[^"\\]|\\.)*"|[-\d.eE+]+|true|false|null|[{}\[\]:,])')
 
 
 class Layout(t.NamedTuple):

@@ -13,6 +13,8 @@ import math
 import re
 import typing as t
 
+from ._log_formats import LazyPattern
+
 #: Buckets grow by 4 %, so a percentile is at most 2 % off, whatever was merged.
 _GROWTH = math.log(1.04)
 MAX_PATHS = 500
@@ -22,7 +24,7 @@ OTHER = "(other)"
 
 _BYTE_DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _VERSIONED = re.compile(rb"/v\d{1,3}(?=/)")
-_ID = re.compile(r"(?<=/)(?:[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9a-fA-F]{16,}|[^/]{0,60}\d[^/]{0,60}|[^/]{40,})(?=/|$)")
+_ID = LazyPattern(r"(?<=/)(?:[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9a-fA-F]{16,}|[^/]{0,60}\d[^/]{0,60}|[^/]{40,})(?=/|$)")
 _VERSION = re.compile(r"v\d{1,3}(?:\.\d{1,3})?")
 
 

@@ -32,6 +32,7 @@ from ._log_formats import (
     WARNING,
     Clock,
     Layout,
+    LazyPattern,
     Record,
     learn,
     learn_whole,
@@ -46,25 +47,27 @@ MAX_LAYOUTS = 4
 OTHER_SHAPE = "(other messages)"
 
 _BYTE_DIGITS = bytes.maketrans(b"123456789", b"000000000")
-_HIDDEN = re.compile(rb'HTTP/|status(?:_code)?\\?"')
+_HIDDEN = LazyPattern(rb'HTTP/|status(?:_code)?\\?"')
 _WIDTHS = {ANY_MINUTE: 16, ANY_CLF_MINUTE: 17, EPOCH_SECOND: 10}
-MAX_LEARNED = 16
+MAX_LEARNED = 32
+#: So many lines of layouts that are known are followed by more of them.
+MAX_SAME = 5
 MAX_REMEMBERED = 50_000
 MAX_UNLEARNED = 50
 # An access line as the message of a JSON record.
-_QUOTED = re.compile(rb' HTTP/[\d.]{1,5}\\{1,3}" \d{3}')
+_QUOTED = LazyPattern(rb' HTTP/[\d.]{1,5}\\{1,3}" \d{3}')
 _DIGITS = {ord(digit): "0" for digit in "123456789"}
-_MASK = re.compile(
+_MASK = LazyPattern(
     r"""'[^'\n]{1,200}'|"[^"\n]{1,200}"|[\w.+-]{1,64}@[\w-]{1,64}\.[\w.]{1,64}"""
     r"""|\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F-]{22,27}\b|\b0x[0-9a-fA-F]+|\b(?=[a-fA-F]{0,40}\d)[0-9a-fA-F]{12,}\b|\d+(?:\.\d+)*"""
 )
-_FRAME = re.compile(r'^\s{0,8}File "([^"]{1,300})", line \d+, in (\S{1,100})', re.MULTILINE)
+_FRAME = LazyPattern(r'^\s{0,8}File "([^"]{1,300})", line \d+, in (\S{1,100})', re.MULTILINE)
 _LIBRARY = ("site-packages/", "dist-packages/", "/lib/python3", "<frozen ")
 
 
 def shape_of(message: str) -> str:
     """Return *message* with its numbers, identifiers and quoted values masked."""
-    return _MASK.sub(_masked, message[:1000].translate(_DIGITS))[:300]
+    return str(_MASK.sub(_masked, message[:1000].translate(_DIGITS)))[:300]
 
 
 def _masked(match: t.Match[str]) -> str:
@@ -374,6 +377,7 @@ class Scanner:
     def learn(self, lines: t.Sequence[bytes]) -> None:
         """Learn from sample *lines* how harmless lines begin; some of them, evenly spread, are enough."""
         found: collections.Counter[Layout] = collections.Counter()
+        same = 0
         for line in lines[:: 1 + len(lines) // MAX_LEARNED]:
             payload, record, dummy, alone = self.assembler.read(line)
             self.wrapped = self.wrapped or payload is not line and line[:8] == b'{"log":"'
@@ -382,15 +386,18 @@ class Scanner:
             if record is None:
                 continue
             self.formats[_format_name(record, payload)] += 1
-            layout = learn(line, self.assembler.inner_clock if line[:8] == b'{"log":"' else self.assembler.clock) if alone else None
+            if not alone or same > MAX_SAME:
+                continue
+            layout = learn(line, self.assembler.inner_clock if line[:8] == b'{"log":"' else self.assembler.clock)
             if layout is not None:
+                same = same + 1 if layout in found else 0
                 found[layout] += 1
         if not found:
             return
         best = found.most_common(1)[0][0]
         # One zone and one way lines go on: the minute's text then means one minute.
-        same = [layout for layout, dummy in found.most_common() if (layout.zone, layout.closed) == (best.zone, best.closed)]
-        self._layouts, self._zone = same[: 4 * MAX_LAYOUTS], best.zone
+        alike = [layout for layout, dummy in found.most_common() if (layout.zone, layout.closed) == (best.zone, best.closed)]
+        self._layouts, self._zone = alike[: 4 * MAX_LAYOUTS], best.zone
         self._pattern, self._widths, self._guards = _pattern(self._layouts)
         asked = {layout.request: layout for layout in self._layouts if layout.request}
         if len(asked) == 1 and all(layout.request for layout in self._layouts[:1]):
