@@ -25,14 +25,28 @@ PINS = (ROOT / "tests/requirements.txt").read_text(encoding="utf-8")
 Run = t.Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+def pinned(name: str) -> str:
+    """Return the version of a package that the checkout is developed with, as pip takes it."""
+    found = re.search(rf"^{name}==.*$", PINS, re.MULTILINE)
+    assert found is not None
+    return found[0]
+
+
+# The oldest that is supported, and the one in use.
+@pytest.fixture(scope="module", params=["ansible-core==2.18.*", pinned("ansible-core")])
+def ansible_core(request: pytest.FixtureRequest) -> str:
+    """Return which ansible-core to install."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+def home(ansible_core: str, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """Return the home directory of a user who has never seen this checkout."""
     return tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture(scope="module")
-def run(home: pathlib.Path) -> Run:
+def run(ansible_core: str, home: pathlib.Path) -> Run:
     """Return how that user runs a command of an environment with the two packages and the installed tarball."""
     environment = home / "environment"
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHON", "VIRTUAL_ENV", "MOLECULE_"))}
@@ -51,7 +65,7 @@ def run(home: pathlib.Path) -> Run:
         assert result.returncode == 0, result.stdout + result.stderr
 
     succeed(sys.executable, "-m", "venv", str(environment))
-    succeed("pip", "install", "--quiet", *(re.search(rf"^{name}==.*$", PINS, re.MULTILINE)[0] for name in ("ansible-core", "jmespath")))
+    succeed("pip", "install", "--quiet", ansible_core, pinned("jmespath"))
     succeed("ansible-galaxy", "collection", "install", str(TARBALL))
     return run
 
