@@ -243,9 +243,7 @@ def _read(source: LogSource, engine: t.Optional[Engine], options: LogOptions, st
     assembler = Assembler(clock, tally)
     scanner = Scanner(assembler)
     try:
-        if source.path is not None:
-            _read_files(source, source.path, result, scanner, options, cursors)
-        else:
+        if source.path is None or not _try_files(source, engine, result, scanner, options, cursors):
             _read_lines(source, engine, result, scanner)
         scanner.finish()
     except CheckError as error:
@@ -262,6 +260,19 @@ def _read(source: LogSource, engine: t.Optional[Engine], options: LogOptions, st
     if scanner.formats:
         result.format = scanner.formats.most_common(1)[0][0]
     return result
+
+
+def _try_files(
+    source: LogSource, engine: t.Optional[Engine], result: _Result, scanner: Scanner, options: LogOptions, cursors: t.Optional[Cursors]
+) -> bool:
+    """Read the files of a log; ``False`` where they are not for us to read, but the engine may give them."""
+    try:
+        _read_files(source, source.path or "", result, scanner, options, cursors)
+    except CheckError as error:
+        if source.type == "container" and engine is not None and error.code in ("permission-denied", "missing"):
+            return False
+        raise
+    return True
 
 
 def _read_lines(source: LogSource, engine: t.Optional[Engine], result: _Result, scanner: Scanner) -> None:

@@ -66,7 +66,6 @@ _CLF_HEAD = rb"[\w.:%-]{1,64} \S{1,64} \S{1,64} \["
 _REQUEST = rb'"([A-Z]{3,10}) ([^" ]{1,4000})[^"]{0,20}" (\d{3})(?![\w])'
 
 
-
 class LazyPattern:
     """A pattern that is compiled when it is first asked: of all formats, one log has one or two."""
 

@@ -14,8 +14,10 @@ import time
 import typing as t
 
 import pytest
+from ansible_collections.stackops.runbook.plugins.module_utils import _log_error_rate
 from ansible_collections.stackops.runbook.plugins.module_utils._discovery import Selection, discover
 from ansible_collections.stackops.runbook.plugins.module_utils._engine import Engine, EngineOptions
+from ansible_collections.stackops.runbook.plugins.module_utils._envelope import CheckError
 from ansible_collections.stackops.runbook.plugins.module_utils._log_error_rate import LogOptions, collect_logs
 
 pytestmark = pytest.mark.live
@@ -118,3 +120,14 @@ def test_a_log_file_on_a_mount_is_found(found: tuple[dict[str, t.Any], dict[str,
 def test_the_json_file_is_read_directly(found: tuple[dict[str, t.Any], dict[str, t.Any]]) -> None:
     path = json.loads(docker("inspect", f"{PROJECT}-plain-1"))[0]["LogPath"]
     assert source(found[0], "plain")["paths"] == [path]
+
+
+def test_without_permission_the_engine_is_asked(containers: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(base: str) -> t.NoReturn:
+        raise CheckError(base, "permission denied", "", "permission-denied")
+
+    monkeypatch.setattr(_log_error_rate, "files_of", refuse)
+    engine = Engine.connect(ENGINE)
+    logs, dummy = collect_logs(discover(engine, Selection(project_name=PROJECT, services=("plain",))), engine, LogOptions(window_seconds=900))
+    entry = source(logs, "plain")
+    assert (entry["lines"], entry["errors"], entry["paths"]) == (303, 3, [])
