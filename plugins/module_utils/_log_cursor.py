@@ -19,6 +19,7 @@ import os
 import typing as t
 
 from ._envelope import CheckError
+from ._files import write_whole
 from ._log_files import LogFile, Source
 
 HEAD_BYTES = 1024
@@ -90,23 +91,12 @@ class Cursors:
     def save(self, now: float, problems: list[CheckError]) -> None:
         """Write the state whole or not at all, readable by its owner only."""
         state = {"version": VERSION, "saved_at": now, "sources": {name: _as_json(place) for name, place in sorted(self._places.items())}}
-        import tempfile
-
         directory = os.path.dirname(os.path.abspath(self.path))
-        temporary = ""
         try:
             os.makedirs(directory, mode=0o750, exist_ok=True)
-            # mkstemp makes it 0600.
-            descriptor, temporary = tempfile.mkstemp(prefix=".stackops-", dir=directory)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-                json.dump(state, handle)
-                handle.flush()
-                os.fsync(handle.fileno())
-            os.replace(temporary, self.path)
+            write_whole(self.path, json.dumps(state).encode())
         except OSError as error:
             problems.append(CheckError(self.path, f"the state could not be written: {error.strerror}", f"Look with: ls -ld {directory}", "state"))
-            if temporary and os.path.exists(temporary):
-                os.unlink(temporary)
 
 
 def _fields(entry: t.Mapping[str, t.Any]) -> list[tuple[str, t.Any, t.Callable[[t.Any], t.Any]]]:

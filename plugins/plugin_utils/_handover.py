@@ -14,12 +14,15 @@ would mostly be spending its time on; and what was collected would be one ``{{ }
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import pathlib
-import tempfile
 import typing as t
 import urllib.parse
+
+from ..module_utils._files import write_whole
+
+_MAX_NAME = 200
 
 
 def handover_directory(run_directory: str) -> pathlib.Path:
@@ -28,22 +31,11 @@ def handover_directory(run_directory: str) -> pathlib.Path:
 
 
 def _file_name(host: str) -> str:
-    return urllib.parse.quote(host, safe="") + ".json"
-
-
-def write_whole(path: pathlib.Path, content: bytes, mode: int = 0o600) -> None:
-    """Write *content* to *path* whole or not at all: temporary name in the same directory, fsync, rename."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, mode)
-        os.replace(temporary, path)
-    except BaseException:
-        pathlib.Path(temporary).unlink(missing_ok=True)
-        raise
+    name = urllib.parse.quote(host, safe="")
+    # A name may be longer than a file's may be, and quoting makes twelve characters of some.
+    if len(name) > _MAX_NAME:
+        name = hashlib.sha256(host.encode()).hexdigest()
+    return name + ".json"
 
 
 def hand_over(directory: pathlib.Path, host: str, row: dict[str, t.Any]) -> None:

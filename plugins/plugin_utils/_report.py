@@ -14,8 +14,8 @@ import pathlib
 import tempfile
 import typing as t
 
+from ..module_utils._files import write_whole
 from ._conditions import parse_time
-from ._handover import write_whole
 from ._judge import Options, judge_fleet
 from ._markdown import render_markdown
 from ._rules import RuleSet

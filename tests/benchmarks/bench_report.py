@@ -21,8 +21,8 @@ import tempfile
 import time
 import typing as t
 
+from ansible_collections.stackops.runbook.plugins.module_utils._files import write_whole
 from ansible_collections.stackops.runbook.plugins.plugin_utils._diagnosis import Diagnosis
-from ansible_collections.stackops.runbook.plugins.plugin_utils._handover import write_whole
 from ansible_collections.stackops.runbook.plugins.plugin_utils._html import PAGE_LIMIT_BYTES, render_html
 from ansible_collections.stackops.runbook.tests.support.chromium import chromium, chromium_missing
 from ansible_collections.stackops.runbook.tests.support.fleet import NOW, make_facts, make_report

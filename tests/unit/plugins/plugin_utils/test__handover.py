@@ -7,8 +7,7 @@ from __future__ import annotations
 import pathlib
 import stat
 
-import pytest
-from ansible_collections.stackops.runbook.plugins.plugin_utils._handover import hand_over, handover_directory, take_over, write_whole
+from ansible_collections.stackops.runbook.plugins.plugin_utils._handover import hand_over, handover_directory, take_over
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -33,10 +32,8 @@ def test_others_may_not_read_it(tmp_path: pathlib.Path) -> None:
     assert stat.S_IMODE(next(directory.iterdir()).stat().st_mode) == 0o600
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path: pathlib.Path) -> None:
-    target = tmp_path / "report.json"
-    write_whole(target, b"old")
-    with pytest.raises(TypeError):
-        write_whole(target, "no bytes")  # type: ignore[arg-type]
-    assert target.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [target]
+def test_a_name_longer_than_a_file_s_may_be(tmp_path: pathlib.Path) -> None:
+    directory = handover_directory(str(tmp_path))
+    for host in ("\U00010000" * 40, "\U00010000" * 39 + "\U00010001"):
+        hand_over(directory, host, {"host": host})
+        assert take_over(directory, host) == {"host": host}
