@@ -571,8 +571,47 @@ def judge_host(
     }
 
 
+def fleet_context(rows: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, t.Any]:
+    """Return what rules of scope fleet go over: causes, images, engine versions and clocks, each with its hosts."""
+    causes: dict[str, dict[str, t.Any]] = {}
+    images: dict[tuple[str, str], dict[str, list[str]]] = {}
+    engines: dict[str, list[str]] = {}
+    clocks = []
+    for name, row in rows.items():
+        facts = row.get("facts") or {}
+        for finding in row.get("findings") or ():
+            if finding["result"] == "fire" and not finding.get("effect_of"):
+                cause = causes.setdefault(finding["rule"], {"rule": finding["rule"], "severity": finding["severity"], "title": finding["title"], "hosts": []})
+                if name not in cause["hosts"]:
+                    cause["hosts"].append(name)
+        for container in (facts.get("compose") or {}).get("containers") or ():
+            image = container.get("image") or {}
+            if image.get("reference") and image.get("id"):
+                hosts = images.setdefault((image["reference"], container.get("service") or ""), {}).setdefault(image["id"], [])
+                if name not in hosts:
+                    hosts.append(name)
+        version = (facts.get("engine") or {}).get("version")
+        if version:
+            engines.setdefault(version, []).append(name)
+        offset = ((facts.get("host") or {}).get("clock") or {}).get("offset_ms")
+        if offset is not None:
+            clocks.append({"name": name, "offset_ms": offset})
+    offsets = [clock["offset_ms"] for clock in clocks]
+    return {
+        "host_count": len(rows),
+        "causes": [{**cause, "host_count": len(cause["hosts"])} for cause in causes.values()],
+        "images": [
+            {"reference": reference, "service": service, "versions": [{"id": image, "hosts": hosts} for image, hosts in versions.items()]}
+            for (reference, service), versions in images.items()
+        ],
+        "engines": [{"version": version, "hosts": hosts} for version, hosts in engines.items()],
+        "clocks": clocks,
+        "clock_spread_ms": max(offsets) - min(offsets) if offsets else None,
+    }
+
+
 def judge_fleet(ruleset: RuleSet, fleet: dict[str, t.Any], options: t.Union[Options, t.Mapping[str, t.Any], None] = None) -> list[Finding]:
-    """Return the findings of the rules of scope fleet over *fleet*, as ``_report.fleet_context`` builds it."""
+    """Return the findings of the rules of scope fleet over *fleet*, as :func:`fleet_context` builds it."""
     settings = Options.of(options)
     commands = Commands({})
     found: list[Candidate] = []
@@ -605,15 +644,21 @@ def run_tests(ruleset: RuleSet) -> list[str]:
 
 
 def _run_test(rule: Rule, test: RuleTest, ruleset: RuleSet) -> str:
-    given = test.given
-    if test.given_file:
+    given = test.given or {}
+    if test.given_files:
         if ruleset.fixtures_dir is None:
             return ""
-        try:
-            given = json.loads((ruleset.fixtures_dir / test.given_file).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            return f"{test.given_file} cannot be read: {error}"
-    given = given or {}
+        recorded = {}
+        for name in test.given_files:
+            path = ruleset.fixtures_dir / name
+            try:
+                recorded[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                return f"{name} cannot be read: {error}"
+        if rule.scope == "fleet":
+            given = {"fleet": fleet_context({name: judge_host(ruleset, name, facts) for name, facts in recorded.items()})}
+        else:
+            (given,) = recorded.values()
     host = {"name": "test", **(given.get("host") or {})}
     context = {"facts": given.get("facts") or {}, "host": host, "fleet": given.get("fleet") or {}, "thresholds": dict(rule.thresholds)}
     outcome = evaluate(rule, context)

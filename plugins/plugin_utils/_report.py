@@ -16,7 +16,7 @@ import typing as t
 
 from ..module_utils._files import write_whole
 from ._conditions import parse_time
-from ._judge import Options, judge_fleet
+from ._judge import Options, fleet_context, judge_fleet
 from ._markdown import render_markdown
 from ._rules import RuleSet
 from ._text import harmless
@@ -36,43 +36,6 @@ def unreachable_row(reason: str) -> dict[str, t.Any]:
 def failed_row(reason: str) -> dict[str, t.Any]:
     """Return the row of a host that answered, but on which collecting failed as a whole."""
     return {"status": "unknown", "reason": harmless(reason, 500), "findings": [], "facts": {}}
-
-
-def fleet_context(rows: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, t.Any]:
-    """Return what rules of scope fleet go over: causes, images, engine versions and clocks, each with its hosts."""
-    causes: dict[str, dict[str, t.Any]] = {}
-    images: dict[tuple[str, str], dict[str, list[str]]] = {}
-    engines: dict[str, list[str]] = {}
-    clocks = []
-    for name, row in rows.items():
-        facts = row.get("facts") or {}
-        for finding in row.get("findings") or ():
-            if finding["result"] == "fire" and not finding.get("effect_of"):
-                cause = causes.setdefault(finding["rule"], {"rule": finding["rule"], "severity": finding["severity"], "title": finding["title"], "hosts": []})
-                if name not in cause["hosts"]:
-                    cause["hosts"].append(name)
-        for container in (facts.get("compose") or {}).get("containers") or ():
-            image = container.get("image") or {}
-            if image.get("reference") and image.get("id"):
-                hosts = images.setdefault((image["reference"], container.get("service") or ""), {}).setdefault(image["id"], [])
-                if name not in hosts:
-                    hosts.append(name)
-        version = (facts.get("engine") or {}).get("version")
-        if version:
-            engines.setdefault(version, []).append(name)
-        offset = ((facts.get("host") or {}).get("clock") or {}).get("offset_ms")
-        if offset is not None:
-            clocks.append({"name": name, "offset_ms": offset})
-    return {
-        "host_count": len(rows),
-        "causes": [{**cause, "host_count": len(cause["hosts"])} for cause in causes.values()],
-        "images": [
-            {"reference": reference, "service": service, "versions": [{"id": image, "hosts": hosts} for image, hosts in versions.items()]}
-            for (reference, service), versions in images.items()
-        ],
-        "engines": [{"version": version, "hosts": hosts} for version, hosts in engines.items()],
-        "clocks": clocks,
-    }
 
 
 def build_report(

@@ -80,13 +80,14 @@ class Suppression:
 
 @dataclasses.dataclass(frozen=True)
 class RuleTest:
-    """One test of a rule: what is *given* and what is expected of the rule."""
+    """One test of a rule: what is *given* (facts, or the files that hold recorded ones: one, or for a fleet one for each host)
+    and what is expected of the rule."""
 
     name: str
     expect: str
     line: int
     given: t.Optional[dict[str, t.Any]] = None
-    given_file: str = ""
+    given_files: tuple[str, ...] = ()
     object: t.Optional[str] = None
     severity: t.Optional[str] = None
     evidence: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
@@ -206,7 +207,7 @@ def facts_schema() -> FactsSchema:
 _STRING = Node("leaf", type="string")
 _NUMBER = Node("leaf", type="number")
 
-#: What rules of scope fleet see besides every host's facts; `_report.fleet_context` builds it.
+#: What rules of scope fleet see besides every host's facts; `_judge.fleet_context` builds it.
 _FLEET = {
     "host_count": _NUMBER,
     "causes": list_of(mapping_of({"rule": _STRING, "severity": _STRING, "title": _STRING, "hosts": list_of(_STRING), "host_count": _NUMBER}), "fleet.causes"),
@@ -215,6 +216,7 @@ _FLEET = {
     ),
     "engines": list_of(mapping_of({"version": _STRING, "hosts": list_of(_STRING)}), "fleet.engines"),
     "clocks": list_of(mapping_of({"name": _STRING, "offset_ms": _NUMBER}), "fleet.clocks"),
+    "clock_spread_ms": _NUMBER,
 }
 
 
@@ -269,7 +271,7 @@ class _Compiler:
             suppresses=self._suppressions(context),
             since=self._optional("since", context),
             references=tuple(self._texts("references")),
-            tests=self._tests(evidence),
+            tests=self._tests(evidence, scope),
             collectors=_collectors(for_each, (*requires, *filter(None, (when,)))),
             base=_base(for_each),
             path=self.path,
@@ -378,7 +380,7 @@ class _Compiler:
             found.append(Suppression(str(entry["rule"]), tuple(str(word) for word in where), when))
         return tuple(found)
 
-    def _tests(self, evidence: t.Mapping[str, Expression]) -> tuple[RuleTest, ...]:
+    def _tests(self, evidence: t.Mapping[str, Expression], scope: str) -> tuple[RuleTest, ...]:
         value = self.source.get("tests", [])
         tests = []
         for entry in value if isinstance(value, list) else [value]:
@@ -386,15 +388,21 @@ class _Compiler:
                 self.problem("each test is a mapping with name, given (or given_file) and expect", self.source.line_of("tests"))
                 continue
             self._unknown_keys(entry, _TEST_KEYS)
-            tests.append(self._test(entry, evidence))
+            tests.append(self._test(entry, evidence, scope))
         for expectation in EXPECTATIONS:
             if not any(test.expect == expectation for test in tests):
                 self.problem(f"no test expects {expectation}", self.source.line_of("tests"), "warning")
         return tuple(tests)
 
-    def _test(self, entry: LinedDict, evidence: t.Mapping[str, Expression]) -> RuleTest:
+    def _test(self, entry: LinedDict, evidence: t.Mapping[str, Expression], scope: str) -> RuleTest:
         if ("given" in entry) == ("given_file" in entry):
             self.problem("a test has either given or given_file", entry.line)
+        files = entry.get("given_file", [])
+        if isinstance(files, str):
+            files = [files]
+        if not isinstance(files, list) or not all(isinstance(name, str) for name in files) or (scope == "host" and len(files) > 1):
+            self.problem("given_file must be the name of a file; a rule of scope fleet may have a list of them", entry.line_of("given_file"))
+            files = []
         if entry.get("expect") not in EXPECTATIONS:
             self.problem(f"expect must be one of {', '.join(EXPECTATIONS)}", entry.line_of("expect"))
         given = _plain(entry["given"]) if isinstance(entry.get("given"), dict) else None
@@ -410,7 +418,7 @@ class _Compiler:
             expect=str(entry.get("expect", "")),
             line=entry.line,
             given=given,
-            given_file=str(entry.get("given_file", "")),
+            given_files=tuple(files),
             object=entry.get("object"),
             severity=entry.get("severity"),
             evidence=_plain(expected),

@@ -11,11 +11,10 @@ import pathlib
 
 import pytest
 from ansible_collections.stackops.runbook.plugins.plugin_utils import _report
-from ansible_collections.stackops.runbook.plugins.plugin_utils._judge import judge_host
+from ansible_collections.stackops.runbook.plugins.plugin_utils._judge import fleet_context, judge_fleet, judge_host
 from ansible_collections.stackops.runbook.plugins.plugin_utils._report import (
     build_report,
     failed_row,
-    fleet_context,
     read_previous,
     to_json,
     unreachable_row,
@@ -118,6 +117,15 @@ def test_the_context_of_fleet_rules(rules):
     assert context["host_count"] == 2
     assert [(cause["rule"], cause["host_count"]) for cause in context["causes"]] == [("container-paused", 1)]
     assert context["engines"] == [{"version": "27.1.0", "hosts": ["web1"]}]
+    assert context["clock_spread_ms"] is None
+
+
+@pytest.mark.parametrize(("offsets", "spread"), [((3, 61000), 60997), ((-61000, 3), 61003), ((-61000, -60000), 1000), ((70000, 9000), 61000), ((9000,), 0)])
+def test_clocks_that_differ_are_found_whichever_of_them_is_wrong(rules, offsets, spread):
+    hosts = {f"web{number}": {"facts": {"host": {"clock": {"offset_ms": offset}}}} for number, offset in enumerate(offsets)}
+    assert fleet_context(hosts)["clock_spread_ms"] == spread
+    found = [finding["rule"] for finding in judge_fleet(rules, fleet_context(hosts))]
+    assert ("fleet-clocks-differ" in found) == (spread >= 5000)
 
 
 # Files

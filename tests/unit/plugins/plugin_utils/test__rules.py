@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 import re
 
@@ -260,6 +261,47 @@ def test_tests_on_recorded_facts(tmp_path):
     written(rules, GOOD + recorded.replace("host.json", "other.json"))
     assert "other.json cannot be read" in run_tests(load_rules([rules], fixtures))[0]
     assert run_tests(load_rules([rules])) == []
+
+
+FLEET = """---
+schema: 1
+rules:
+  - id: clocks-differ
+    category: fleet
+    severity: warning
+    scope: fleet
+    object: clock
+    requires: [fleet.clock_spread_ms]
+    when: fleet.clock_spread_ms > `5000`
+    title: They differ
+    cause: They do
+    fix: [Set them]
+    evidence: {hosts: "fleet.clocks[].name"}
+    tests:
+      - {name: recorded, given_file: [web1.json, web2.json], expect: fire, object: clock, evidence: {hosts: [web1, web2]}}
+      - {name: one host alone, given_file: web1.json, expect: pass}
+      - {name: none, given: {fleet: {}}, expect: unknown}
+"""
+
+
+def test_rules_over_a_fleet_are_tested_on_one_recording_for_each_host(tmp_path):
+    fixtures, rules = tmp_path / "fixtures", tmp_path / "rules"
+    fixtures.mkdir()
+    rules.mkdir()
+    for name, offset in (("web1", 3), ("web2", -61000)):
+        facts = {"schema": 1, "host": {}, "facts": {"host": {"clock": {"offset_ms": offset}}}}
+        (fixtures / f"{name}.json").write_text(json.dumps(facts), encoding="utf-8")
+    written(rules, FLEET)
+    assert run_tests(load_rules([rules], fixtures)) == []
+    written(rules, FLEET.replace("hosts: [web1, web2]", "hosts: [web1]"))
+    assert "evidence hosts is ['web1', 'web2'], expected ['web1']" in run_tests(load_rules([rules], fixtures))[0]
+
+
+@pytest.mark.parametrize("files", ["[host.json, other.json]", "[7]", "{a: b}"])
+def test_a_rule_over_one_host_has_one_recording(tmp_path, files):
+    written(tmp_path, GOOD + f"      - {{name: recorded, given_file: {files}, expect: fire}}\n")
+    with pytest.raises(RuleError, match="given_file must be the name of a file"):
+        load_rules([tmp_path])
 
 
 def test_without_jmespath_the_controller_is_told_what_to_install(tmp_path, monkeypatch):
