@@ -768,6 +768,10 @@ def _guesses(
 def _probe_discovered(endpoint: Endpoint) -> t.Optional[dict[str, t.Any]]:
     """Probe *endpoint*; a guess that proves wrong gives its fallback's answer, or nothing."""
     row = probe(endpoint)
+    if endpoint.fallback is not None and row["failure"] == "connection-reset" and endpoint.url.startswith("http:"):
+        # A server that speaks TLS on a port of its own choice says nothing to whoever does not.
+        by_tls = _by_tls(endpoint)
+        return _probe_discovered(by_tls) if probe(by_tls)["reachable"] else row
     if not endpoint.optional:
         # Not every published port of an application speaks HTTP; only its health check says that it should.
         return None if endpoint.origin == "discovered" and endpoint.highest_status > 399 and row["failure"] == "protocol-error" else row
@@ -775,6 +779,12 @@ def _probe_discovered(endpoint: Endpoint) -> t.Optional[dict[str, t.Any]]:
     if endpoint.fallback is not None:
         return _probe_discovered(endpoint.fallback) if absent or row["failure"] == "protocol-error" else row
     return None if absent or not row["reachable"] else row
+
+
+def _by_tls(endpoint: Endpoint) -> Endpoint:
+    """Return *endpoint* and its fallback as they would be asked for by TLS."""
+    fallback = endpoint.fallback and _by_tls(endpoint.fallback)
+    return dataclasses.replace(endpoint, url="https:" + endpoint.url.partition(":")[2], fallback=fallback)
 
 
 def probe_all(endpoints: t.Sequence[Endpoint], deadline_seconds: float) -> tuple[list[dict[str, t.Any]], list[CheckError]]:

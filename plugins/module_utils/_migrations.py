@@ -386,7 +386,7 @@ def current_from_stack(engine: Engine) -> FetchCurrent:
 
     def fetch(stack: Stack, container: ContainerRef, code: Code) -> t.Optional[list[str]]:
         limits = Limits(session_seconds=_DATABASE_SECONDS)
-        url = next((url for dummy, url in database_urls(container.env) if not url.is_socket), code.url)
+        url = _own_url(container) or code.url
         instances = find_instances([stack])
         instance = _instance_of(url, instances)
         if instance is not None:
@@ -510,15 +510,33 @@ def check_application(engine: Engine, stack: Stack, container: ContainerRef, fet
 
 
 def _applications(stack: Stack) -> list[ContainerRef]:
-    """Return one container of each application service, one that runs where there is any; of one image only one service."""
+    """Return one container of each application service, one that runs where there is any; of one image and database only one service."""
     chosen: dict[str, ContainerRef] = {}
     for container in sorted(stack.of_role("application"), key=lambda one: (one.service, not one.running, one.replica)):
         chosen.setdefault(container.service, container)
     # A worker is often the same image as the web application, which is the one that publishes a port.
-    images: dict[str, ContainerRef] = {}
-    for container in sorted(chosen.values(), key=lambda one: (not any(port["host_port"] for port in one.published_ports), not one.running, one.service)):
-        images.setdefault(container.image_id or container.id, container)
-    return sorted(images.values(), key=lambda one: one.service)
+    # The same image with another database is another application: each tenant's may be at a revision of its own.
+    addresses = {name: _database_address(container) for name, container in chosen.items()}
+    kept: dict[str, dict[t.Optional[tuple[t.Any, ...]], ContainerRef]] = {}
+    for container in sorted(
+        chosen.values(),
+        key=lambda one: (addresses[one.service] is None, not any(port["host_port"] for port in one.published_ports), not one.running, one.service),
+    ):
+        of_image = kept.setdefault(container.image_id or container.id, {})
+        address = addresses[container.service]
+        if address is not None or not of_image:
+            of_image.setdefault(address, container)
+    return sorted((container for of_image in kept.values() for container in of_image.values()), key=lambda one: one.service)
+
+
+def _database_address(container: ContainerRef) -> t.Optional[tuple[t.Any, ...]]:
+    """Return what tells the database of *container* from others, ``None`` where its environment names none."""
+    url = _own_url(container)
+    return (url.host, url.port, url.login_database) if url is not None else None
+
+
+def _own_url(container: ContainerRef) -> t.Optional[DatabaseUrl]:
+    return next((url for dummy, url in database_urls(container.env) if not url.is_socket), None)
 
 
 def collect_migrations(

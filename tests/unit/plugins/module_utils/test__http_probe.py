@@ -658,6 +658,21 @@ def test_a_published_port_that_does_not_speak_http_is_left_out():
     assert facts["endpoints"] == []
 
 
+def test_a_published_port_of_any_number_may_speak_tls(tmp_path):
+    with tls_server(self_signed(tmp_path, 3)) as number:
+        facts = probing.collect_http([Stack("shop", containers=[container(published=[(8440, "127.0.0.1", number)])])])
+    rows = {row["name"]: row for row in facts["endpoints"]}
+    assert {row["url"].partition(":")[0] for row in rows.values()} == {"https"}
+    assert {(row["reachable"], row["failure"], row["status"]) for row in rows.values()} == {(True, None, "critical")}
+    assert next(iter(rows.values()))["tls_days_left"] == pytest.approx(3, abs=0.1)
+
+
+def test_a_published_port_that_hangs_up_is_told_as_it_was_asked():
+    with raw_server(close) as number:
+        facts = probing.collect_http([Stack("shop", containers=[container(published=[(8000, "127.0.0.1", number)])])])
+    assert [(row["url"], row["failure"]) for row in facts["endpoints"]] == [(f"http://127.0.0.1:{number}/health", "connection-reset")]
+
+
 def test_one_bad_declaration_does_not_stop_the_others(port):
     facts = probing.collect_http([], [{"url": "nonsense"}, {"url": f"http://127.0.0.1:{port}/json", "name": "good"}])
     assert facts["status"] == "unknown"

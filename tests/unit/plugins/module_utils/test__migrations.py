@@ -365,6 +365,15 @@ def test_one_row_for_each_image():
     assert facts["summary"] == "2 applications with migrations, all up to date"
 
 
+def test_one_image_with_two_databases_is_two_applications():
+    def of(service, database=None):
+        return container(service=service, env=[f"DATABASE_URL=postgresql://app:x@db/{database}"] if database else [])
+
+    stack = Stack("shop", containers=[of("tenant-a", "a"), of("tenant-b", "b"), of("worker-b", "b"), of("cron")])
+    facts = migrations.collect_migrations([stack], Files({**INI, "/app/m/versions/1.py": script("1")}), lambda dummy, one, code: ["1"])
+    assert [row["service"] for row in facts["applications"]] == ["tenant-a", "tenant-b"]
+
+
 def test_a_surprise_in_one_does_not_stop_the_others():
     def surprise(dummy, one, dummy_code):
         if one.service == "web":
