@@ -537,7 +537,9 @@ def _read_kernel_log(since: float) -> list[KernelRecord]:
     return [*parse_journal(journal.text), *records]
 
 
-_OOM_LINE = re.compile(r"oom-kill:constraint=(\w+).*?task_memcg=([^,]*),task=(.*),pid=(\d{1,10}),uid=")
+_OOM_LINE = re.compile(
+    r"oom-kill:constraint=(?P<constraint>\w+)(?:.*?oom_memcg=(?P<limited>[^,]*))?.*?task_memcg=(?P<task>[^,]*),task=(?P<name>.*),pid=(?P<pid>\d{1,10}),uid="
+)
 _KILLED_LINE = re.compile(r"(Memory cgroup out of memory|Out of memory).*?: Kill(?:ed)? process (\d{1,10}) \((.*?)\)")
 _OLD_TASK_LINE = re.compile(r"Task in (\S+) killed as a result of limit of")
 
@@ -572,7 +574,10 @@ def parse_oom_kills(records: t.Iterable[KernelRecord], known: t.Container[str] =
     for record in records:
         matched = _OOM_LINE.search(record.text)
         if matched:
-            add(record, int(matched.group(4)), matched.group(3), matched.group(2), matched.group(1) == "CONSTRAINT_MEMCG")
+            # Whose limit it was: a container dies of its own, or of the one that all the host's share.
+            limit = matched["limited"]
+            limited = matched["constraint"] == "CONSTRAINT_MEMCG" and (limit is None or container_of_cgroup(limit, known, own) is not None)
+            add(record, int(matched["pid"]), matched["name"], matched["task"], limited)
             continue
         task = _OLD_TASK_LINE.search(record.text)
         if task:

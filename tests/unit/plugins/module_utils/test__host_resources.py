@@ -284,6 +284,22 @@ def test_a_host_in_a_container_tells_only_its_own_kills():
     assert [(kill["pid"], kill["container_id"]) for kill in kills] == [(200, "1" * 12), (300, INNER[:12])]
 
 
+@pytest.mark.parametrize(
+    ("limit", "own", "scope"),
+    [
+        (f"/docker/{INNER}", (), "container"),
+        (f"/docker/{OUTER}/docker/{INNER}", (OUTER,), "container"),
+        (f"/docker/{OUTER}", (OUTER,), "host"),
+        ("/shops.slice", (), "host"),
+        ("/", (), "host"),
+    ],
+)
+def test_a_limit_that_containers_share_is_the_hosts(limit, own, scope):
+    line = f"oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg={limit},task_memcg={limit.rstrip('/')}/docker/{INNER},task=java,pid=7,uid=0"
+    kill = one_kill([host.KernelRecord(line, None)], known={INNER}, own=own)
+    assert (kill["scope"], kill["container_id"]) == (scope, INNER[:12])
+
+
 @given(st.integers(1, 2**22), st.text(st.characters(blacklist_categories=("Cs", "Cc"), blacklist_characters="\u2028\u2029\x85"), min_size=1, max_size=15))
 def test_any_process_name(pid, name):
     line = f"oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg=/docker/{INNER},task_memcg=/docker/{INNER},task={name},pid={pid},uid=0"
