@@ -252,6 +252,12 @@ def test_the_same_by_syslog_and_by_the_journal():
     assert one_kill(host.parse_kernel_text(without_time, 0.0))["at"] is None
 
 
+def test_a_real_kill_for_want_of_memory_on_the_host_from_the_ring_buffer():
+    lines = (FIXTURES / "kmsg-global-oom.txt").read_bytes().splitlines(keepends=True)
+    kill = one_kill(host.parse_kmsg(lines, boot=1795640000.0))
+    assert (kill["process"], kill["pid"], kill["container_id"], kill["scope"]) == ("python3", 14280, "957daa4256f9", "host")
+
+
 def test_kills_of_the_host_name_the_victims_container():
     line = f"oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,mems_allowed=0,global_oom,task_memcg=/docker/{INNER},task=python3,pid=7,uid=0"
     then = "Out of memory: Killed process 7 (python3) total-vm:1kB, anon-rss:1kB"
