@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 import typing as t
 
 import pytest
@@ -39,6 +40,15 @@ def causes(rules: RuleSet, name: str) -> list[dict[str, t.Any]]:
 @pytest.mark.parametrize("path", sorted(RECORDED.glob("*.json")), ids=lambda path: path.stem)
 def test_recorded_facts_fit_the_schema(path):
     assert facts_schema().unknown_paths(json.loads(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize("language", ["en", "zh_TW"])
+@pytest.mark.parametrize("path", sorted(RECORDED.glob("*.json")), ids=lambda path: path.stem)
+def test_no_rule_fails_on_recorded_facts_and_no_text_lacks_what_it_is_about(rules, path, language):
+    for finding in judge_host(rules, "web1", recorded(path.stem), {"language": language})["findings"]:
+        assert finding["result"] != "error", finding["rule"]
+        texts = [finding["title"], finding["cause"], *finding["fix"]]
+        assert [text for text in texts if re.search(r"(?:^|\s)\?(?=[\s.,:]|$)", text)] == [], finding["rule"]
 
 
 @pytest.mark.parametrize("name", sorted(FAULTS))
