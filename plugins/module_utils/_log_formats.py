@@ -61,6 +61,8 @@ _CLF_MINUTE = rb"\d\d/[A-Z][a-z]{2}/\d{4}[: ]\d\d:\d\d"
 ANY_MINUTE = rb".{16}"
 ANY_CLF_MINUTE = rb".{17}"
 EPOCH_SECOND = rb"\d{10}"
+#: Seconds in so many more characters. A leap second is one of the next minute, and a line cut off there has no level.
+SECONDS = rb":[0-5][^\n]{%d}"
 _GAP = rb'[\]):,]{0,2}(?:[ \t|]{1,9}(?!' + _UPPER + _AFTER + rb')[^\s|"\\]{1,80}){0,6}?[ \t|]{0,9}[\[(<]?'
 _CLF_HEAD = rb"[\w.:%-]{1,64} \S{1,64} \S{1,64} \["
 _REQUEST = rb'"([A-Z]{3,10}) ([^" ]{1,4000})[^"]{0,20}" (\d{3})(?![\w])'
@@ -78,6 +80,7 @@ class LazyPattern:
         return method
 
 
+MINUTE = LazyPattern(_ISO_MINUTE + rb"|" + _CLF_MINUTE + rb"|" + EPOCH_SECOND)
 _TIME_FIRST = LazyPattern(rb"[\[(]?((?:" + _ISO_MINUTE + rb"|" + _CLF_MINUTE + rb")" + _SECONDS + _ZONE + rb")")
 _LEVEL_LATER = LazyPattern(rb"(" + _GAP + rb")(?:(" + _UPPER + rb")" + _AFTER + rb"|(?<=\[)(" + _LOWER + rb")[ \t]{0,9}\])")
 _LEVEL_FIRST = LazyPattern(rb"(" + _UPPER + rb")(?::[ \t]{0,9}|[ \t]{1,9}(?=[\[\d]))(?:((?:" + _ISO_MINUTE + rb")" + _SECONDS + _ZONE + rb")[ \t]+)?")
@@ -464,8 +467,8 @@ def _learn_text(line: bytes, record: Record) -> t.Optional[Layout]:
         match = re.compile(_CLF_HEAD + rb"(" + _CLF_MINUTE + rb")" + _SECONDS + rb"( [+-]\d{4})\] ").match(line)
         if not match:
             return None
-        quoted = rb'\] \\?"([A-Z]{3,10}) ([^"\\ ]{1,4000})[^"\\]{0,20}\\?" '
-        after = rb":\d\d" + re.escape(match.group(2)) + quoted.replace(b"(", b"(?:") + rb"[1-4]\d\d(?!\w)"
+        quoted = rb'\] \\?"([A-Z]{3,10}) ([^"\\\s]{1,4000})[^"\\\n]{0,20}\\?" '
+        after = rb":[0-5]\d" + re.escape(match.group(2)) + quoted.replace(b"(", b"(?:") + rb"[1-4]\d\d(?!\w)"
         request = quoted + rb"(\d{3})(?!\w)(?![^\n]{0,400}(?:\b(?:rt|urt|request_time)[=:]|\d ?ms\b))"
         return Layout(_CLF_HEAD, ANY_CLF_MINUTE, after, match.group(2).decode(), True, request, ("method", "path", "status"))
     match = re.compile(rb"([\[(]?)(" + _ISO_MINUTE + rb")" + _SECONDS + rb"(" + _ZONE + rb")").match(line)
@@ -475,7 +478,7 @@ def _learn_text(line: bytes, record: Record) -> t.Optional[Layout]:
     level = later.group(2) or later.group(3)
     word = level + (_AFTER if later.group(2) else rb"[ \t]{0,9}\]")
     # Behind the time no zone may follow other than this one: the same digits would mean another moment.
-    after = rb":[\d.,]{2,13}" + re.escape(match.group(3)) + rb"(?! ?(?:Z|UTC|GMT|[+-]\d\d))" + _gap_like(later.group(1)) + word
+    after = rb":[0-5]\d[\d.,]{0,11}" + re.escape(match.group(3)) + rb"(?! ?(?:Z|UTC|GMT|[+-]\d\d))" + _gap_like(later.group(1)) + word
     return Layout(re.escape(match.group(1)), ANY_MINUTE, after, match.group(3).decode())
 
 
@@ -604,7 +607,7 @@ def learn_whole(line: bytes, clock: Clock) -> t.Optional[tuple[bytes, str]]:
         parts = _time_parts(value, b'"') if path == time_key and value[0] == '"' else None
         if parts is not None:
             zone = parts[3]
-            pieces.append(rb'"(?P<time>.{16}:\d\d(?:[.,]\d{1,9})?)' + re.escape(parts[3]).encode() + b'"')
+            pieces.append(rb'"(?P<time>.{16}:[0-5]\d(?:[.,]\d{1,9})?)' + re.escape(parts[3]).encode() + b'"')
         elif value[0] == '"':
             inside = rb'[^"\\\x00-\x1f]*' + (rb'(?:\\["\\/bfnrt][^"\\\x00-\x1f]*)*' if path == message_key else b"")
             pieces.append(b'"(?P<%s>%s)"' % (names[path], inside) if path in names else b'"' + inside + b'"')
@@ -620,7 +623,7 @@ def learn_whole(line: bytes, clock: Clock) -> t.Optional[tuple[bytes, str]]:
 
 def _general(value: str, quote: bytes) -> bytes:
     if value[0] == '"':
-        return quote + rb'[^"\\]{0,4000}' + quote
+        return quote + rb'[^"\\\n]{0,4000}' + quote
     return rb"[-\d.eE+]{1,30}" if value[0] in "-0123456789" else value.encode()
 
 
@@ -634,7 +637,7 @@ def _time_parts(value: str, quote: bytes) -> t.Optional[tuple[bytes, bytes, byte
     if match:
         # As many characters as here: where their number varies, each number is a layout of its own.
         seconds = len(value) - 2 - 16 - 1 - len(match.group(2))
-        return quote, ANY_MINUTE, rb":.{%d}" % seconds + re.escape(match.group(2)).encode() + quote, match.group(2)
+        return quote, ANY_MINUTE, SECONDS % (seconds - 1) + re.escape(match.group(2)).encode() + quote, match.group(2)
     match = re.fullmatch(r"(\d{10})(\d{3}|\d{6}|\d{9})?((?:\.\d+)?)", value)
     if match:
         return b"", EPOCH_SECOND, (rb"\d{%d}" % len(match.group(2) or "")) + rb"(?:\.\d{1,9})?(?=[,}])", ""

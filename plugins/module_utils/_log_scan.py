@@ -28,6 +28,7 @@ from ._log_formats import (
     KEPT_LINE_BYTES,
     LEVEL_NAMES,
     MAX_LINE_BYTES,
+    MINUTE,
     TRACEBACK,
     WARNING,
     Clock,
@@ -620,7 +621,7 @@ class Scanner:
         if minute != -1:
             return minute
         shown = text.decode("latin-1")
-        moment = self.assembler.clock.read(shown if shown.isdigit() else shown + ":00" + self._zone) if shown[:1].isdigit() else None
+        moment = self.assembler.clock.read(shown if shown.isdigit() else shown + ":00" + self._zone) if MINUTE.fullmatch(text) else None
         minute = None if moment is None or moment % 60 and not shown.isdigit() else int(moment // 60)
         if len(self._minutes) > MAX_REMEMBERED:
             self._minutes.clear()

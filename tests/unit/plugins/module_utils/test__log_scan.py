@@ -120,12 +120,12 @@ WRITERS: dict[str, t.Callable[[Event], str]] = {
 COARSE = {"pino", "text"}
 
 
-def scan(data: bytes, learn: bool, piece: int = 997, requests: bool = True) -> tuple[Tally, Scanner]:
+def scan(data: bytes, learn: bool, piece: int = 997, requests: bool = True, sample: bytes = b"") -> tuple[Tally, Scanner]:
     tally = Tally(WINDOW[0], WINDOW[1], BASELINE, RequestTally(1000) if requests else None)
     assembler = Assembler(Clock(), tally, fallback_time=BEGIN + 200.0)
     scanner = Scanner(assembler)
     if learn:
-        scanner.learn(data.split(b"\n")[:-1])
+        scanner.learn((sample or data).split(b"\n")[:-1])
     feed((data[start : start + piece] for start in range(0, len(data), piece)), scanner)
     scanner.finish()
     return tally, scanner
@@ -215,12 +215,37 @@ def test_fast_counts_are_those_of_the_naive_parser(
         lines.insert(place % (len(lines) + 1), line)
     data = b"\n".join(lines) + b"\n"
     naive, dummy = scan(data, False, piece, requests)
-    tally = Tally(WINDOW[0], WINDOW[1], BASELINE, RequestTally(1000) if requests else None)
-    assembler = Assembler(Clock(), tally, fallback_time=BEGIN + 200.0)
-    scanner = Scanner(assembler)
-    scanner.learn(sample.split(b"\n")[:-1])
-    feed((data[start : start + piece] for start in range(0, len(data), piece)), scanner)
-    scanner.finish()
+    tally, dummy = scan(data, True, piece, requests, sample)
+    assert outcome(tally) == outcome(naive)
+
+
+MIXED = b' level=error ts=2026-11-23T12:03:00Z msg="boom 7"'
+
+
+@pytest.mark.parametrize(("line", "strange"), [
+    # Cut off, and what stands in the next line completes it.
+    ('{"timestamp": "2026-11-23T12:03:%02d.000000Z", "level": "info"}', [b'{"timestamp": "2026-11-23T12:03:0', b'0.00000Z", "level": "info"']),
+    ('{"timestamp": "2026-11-23T12:03:%02dZ", "name": "shop", "level": "info"}', [b'{"timestamp": "2026-11-23T12:03:00Z", "name": "s', b'p", "level": "info"']),
+    ('172.18.0.1 - - [23/Nov/2026:12:03:%02d +0000] "GET /x HTTP/1.1" 200 1', [b'172.18.0.1 - - [23/Nov/2026:12:03:00 +0000] "GET /x', b'" 200 1']),
+    # Seconds of another minute.
+    ('{"timestamp": "2026-11-23T12:03:%02dZ", "level": "info"}', [b'{"timestamp": "2026-11-23T12:03:60Z", "level": "info"}']),
+    ('{"timestamp": "2026-11-23T12:03:%02dZ", "level": "error", "message": "x"}', [b'{"timestamp": "2026-11-23T12:03:60Z", "level": "error", "message": "x"}']),
+    ("2026-11-23 12:03:%02d,123 - shop - INFO - x", [b"2026-11-23 12:03:60,123 - shop - INFO - x"]),
+    ('172.18.0.1 - - [23/Nov/2026:12:03:%02d +0000] "GET /x HTTP/1.1" 200 1', [b'172.18.0.1 - - [23/Nov/2026:12:03:60 +0000] "GET /x HTTP/1.1" 200 1']),
+    # As long as a minute, and a time, but not that minute.
+    ('{"timestamp": "2026-11-23T12:03:%02dZ", "level": "info"}', [b'{"timestamp": "1795435500123456:00Z", "level": "info"}']),
+    ('172.18.0.1 - - [23/Nov/2026:12:03:%02d +0000] "GET /x HTTP/1.1" 200 1', [b'172.18.0.1 - - [02026-11-23T12:03:00 +0000] "GET /x HTTP/1.1" 200 1']),
+])  # fmt: skip
+def test_what_only_looks_harmless_is_parsed(line: str, strange: list[bytes]) -> None:
+    regular = [(line % second).encode() for second in range(50)]
+    if "error" in line:
+        regular = [text.replace(b"error", b"info") if number % 5 else text for number, text in enumerate(regular)]
+    lines = [*regular[:25], *strange[:-1], strange[-1] + (MIXED if strange[1:] else b""), *regular[25:]]
+    # More than once, for groups are counted fast only when they are known.
+    data = b"".join(text + b"\n" for text in lines)
+    naive, dummy = scan(data * 3, False, len(data), requests=False)
+    tally, scanner = scan(data * 3, True, len(data), requests=False, sample=b"\n".join(regular) + b"\n")
+    assert scanner.fast
     assert outcome(tally) == outcome(naive)
 
 
