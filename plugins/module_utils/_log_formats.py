@@ -609,7 +609,8 @@ def learn_whole(line: bytes, clock: Clock) -> t.Optional[tuple[bytes, str]]:
             zone = parts[3]
             pieces.append(rb'"(?P<time>.{16}:[0-5]\d(?:[.,]\d{1,9})?)' + re.escape(parts[3]).encode() + b'"')
         elif value[0] == '"':
-            inside = rb'[^"\\\x00-\x1f]*' + (rb'(?:\\["\\/bfnrt][^"\\\x00-\x1f]*)*' if path == message_key else b"")
+            plain = rb"[\]-\xff#-\[ !]*"
+            inside = plain + (rb'(?:\\["\\/bfnrt]%s)*' % plain if path == message_key else b"")
             pieces.append(b'"(?P<%s>%s)"' % (names[path], inside) if path in names else b'"' + inside + b'"')
         elif path in names:
             pieces.append(b"(?P<%s>%s)" % (names[path], rb"\d+(?:\.\d+)?" if value[0].isdigit() else value.encode()))
