@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import datetime
+import itertools
 import json
 import typing as t
 
@@ -120,8 +121,10 @@ WRITERS: dict[str, t.Callable[[Event], str]] = {
 COARSE = {"pino", "text"}
 
 
-def scan(data: bytes, learn: bool, piece: int = 997, requests: bool = True, sample: bytes = b"") -> tuple[Tally, Scanner]:
-    tally = Tally(WINDOW[0], WINDOW[1], BASELINE, RequestTally(1000) if requests else None)
+def scan(
+    data: bytes, learn: bool, piece: int = 997, requests: bool = True, sample: bytes = b"", window: tuple[float, float] = WINDOW
+) -> tuple[Tally, Scanner]:
+    tally = Tally(window[0], window[1], BASELINE, RequestTally(1000) if requests else None)
     assembler = Assembler(Clock(), tally, fallback_time=BEGIN + 200.0)
     scanner = Scanner(assembler)
     if learn:
@@ -247,6 +250,81 @@ def test_what_only_looks_harmless_is_parsed(line: str, strange: list[bytes]) -> 
     tally, scanner = scan(data * 3, True, len(data), requests=False, sample=b"\n".join(regular) + b"\n")
     assert scanner.fast
     assert outcome(tally) == outcome(naive)
+
+
+HARMLESS = '{"timestamp": "2026-11-23T12:%02d:%02d.%06dZ", "level": "%s", "message": "request completed", "status": 200}'
+NEAR_MISSES = (
+    # Nearly where the others are when sorted, or proven in the right place of something else.
+    b'{"timestamp": "2026-11-23T12:03', b'{"timestamp": "2026-11-23T12:04:', b'{"timestamp": "2026-11-23T12:04:0', b'{"timestamp": "',
+    b'{"timestamp": "2026-11-23T12:04Z", "level": "info"}', b'{"timestamp": "2026-11-23T12:04Z", "level": "error"}',
+    *(b'{"timestamp": "2026-11-23T12:04%c01.000000Z", "level": "info"}' % mark for mark in b"/;9Z"),
+    *(b'{"timestamp": "2026-11-23T12:04:%b.000000Z", "level": "%b"}' % pair for pair in ((b"60", b"info"), (b"61", b"info"), (b"60", b"error"))),
+    b'{"timestomp": "2026-11-23T12:04:01.000000Z", "level": "info"}', b'{"timestamp": "2026-11-23T12:75:01.000000Z", "level": "info"}',
+    b'{"timestamp": "2026-11-23T12:04:01.000000Z", "level": "error", "x": {"t": "000000Z", "level": "info"}}',
+    b'{"timestamp": "2026-11-23T12:04:01.000000Z", "level": "information", "message": "x"}',
+    b'{"timestamp": "2026-11-23T12:04:01.000000Z", "level": "information"}', b'{"timestamp": "2026-11-23T12:04:01.000Z", "level": "info"}',
+    b'{"timestamp": "2026-11-23T12:04:01.000000Z", "level": "warning", "message": "alone in its minute"}',
+    b'{"timestamp": "2026-11-23T12:07:01.000000Z", "level": "error", "message": "alone in a minute that is cut"}',
+    b'{"timestamp": "2026-11-23T12:05:01.000000Z", "level": "info"}\r', b'{"timestamp": "2026-11-23T12:05:01.000+00:01", "level": "info"}',
+    b"", b"a line of no format", b"\0" * 31, b"\xff" * 40, b"ERROR:    plain", b"KeyError: 'x'",
+    # What goes on does not belong to the record that was open before the harmless one.
+    b"2026-11-23 12:04:01,000 - shop - ERROR - x\n" + (HARMLESS % (4, 1, 0, "info")).encode() + b"\nKeyError: 'x'",
+)  # fmt: skip
+ALIGNED = (BEGIN + 240.0, BEGIN + 300.0)
+
+
+@pytest.mark.parametrize("strange", NEAR_MISSES)
+def test_what_is_nearly_in_a_run_counts_as_itself(strange: bytes) -> None:
+    regular = [(HARMLESS % (3 + number // 6, number % 6, 0, "info")).encode() for number in range(12)]
+    for place in range(len(regular) + 1):
+        data = b"".join(line + b"\n" for line in [*regular[:place], strange, *regular[place:]])
+        for window, requests in itertools.product((WINDOW, ALIGNED), (False, True)):
+            naive, dummy = scan(data, False, len(data), requests, window=window)
+            tally, dummy = scan(data, True, len(data), requests, b"\n".join(regular) + b"\n", window)
+            assert outcome(tally) == outcome(naive)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    happened=st.lists(
+        st.tuples(st.sampled_from((3, 4, 5)), st.integers(0, 59), st.sampled_from(("info",) * 9 + ("debug", "warning", "error"))), min_size=5, max_size=40
+    ),
+    strange=st.lists(st.tuples(st.integers(0, 40), st.sampled_from(NEAR_MISSES)), max_size=4),
+    order=st.sampled_from((1, -1, 0)),
+    piece=st.sampled_from((1500, 1 << 17)),
+    requests=st.booleans(),
+    window=st.sampled_from((WINDOW, ALIGNED)),
+)
+def test_runs_of_one_minute_count_as_their_lines(
+    happened: list[tuple[int, int, str]], strange: list[tuple[int, bytes]], order: int, piece: int, requests: bool, window: tuple[float, float]
+) -> None:
+    if order:
+        happened = sorted(happened)[::order]
+    lines = [(HARMLESS % (minute, second, number, level)).encode() for number, (minute, second, level) in enumerate(happened)]
+    sample = b"\n".join([(HARMLESS % (3, 0, 0, "info")).encode(), *lines]) + b"\n"
+    for place, line in strange:
+        lines.insert(place % (len(lines) + 1), line)
+    data = b"\n".join(lines) + b"\n"
+    naive, dummy = scan(data, False, piece, requests, window=window)
+    tally, dummy = scan(data, True, piece, requests, sample, window)
+    assert outcome(tally) == outcome(naive)
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_lines_in_order_of_time_are_counted_by_runs(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[dict[bytes, int]] = []
+    take = Scanner._take
+
+    def spy(self: Scanner, data: bytes, start: int, end: int, items: list[bytes], runs: dict[bytes, int]) -> bool:
+        taken.append(runs)
+        return take(self, data, start, end, items, runs)
+
+    monkeypatch.setattr(Scanner, "_take", spy)
+    lines = [HARMLESS % (3 + number // 60, number % 60, 0, "error" if number == 70 else "info") for number in range(180)][::step]
+    tally, dummy = scan("".join(line + "\n" for line in lines).encode(), True, 1 << 17)
+    assert (tally.window.lines, tally.window.errors, len(tally.window.minutes)) == (180, 1, 3)
+    # Without the first line, which a piece may have only the end of, and the last.
+    assert [sum(runs.values()) for runs in taken] == [177]
 
 
 def test_the_fast_way_is_taken() -> None:
