@@ -45,22 +45,108 @@ def run_command(
     stdin: t.Optional[bytes] = None,
     env: t.Optional[t.Mapping[str, str]] = None,
     cwd: t.Optional[str] = None,
+    grace_seconds: float = 0.0,
 ) -> Completed:
     """Run *argv* (never a shell) and return what it gave back, whatever its exit code.
 
     *env* is added to the present environment, so that secrets need no argument list. When *timeout_seconds* are
-    over, the command's whole process group is killed.
+    over, the command's whole process group is killed; where it has *grace_seconds*, it is asked to end before that, so
+    that it can remove its locks.
 
     :raises CheckError: the command is not there (``not-installed``), may not be run (``permission-denied``) or did
         not end in time (``timeout``).
     """
+    process = _start(argv, subprocess.PIPE if stdin is not None else subprocess.DEVNULL, subprocess.PIPE, subprocess.PIPE, env, cwd)
+    try:
+        stdout, stderr = process.communicate(stdin, timeout=timeout_seconds)
+    except BaseException as error:
+        _end_group(process, grace_seconds)
+        try:
+            process.communicate(timeout=1)
+        except subprocess.TimeoutExpired:
+            # A grandchild in a session of its own still holds the pipe; nothing of it is ours to wait for.
+            pass
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise _timed_out(argv, timeout_seconds) from None
+        raise
+    return Completed(tuple(argv), process.returncode, stdout, stderr)
+
+
+def run_streaming(
+    argv: t.Sequence[str],
+    timeout_seconds: float,
+    *,
+    stdin: t.Union[t.IO[bytes], t.Callable[[t.IO[bytes]], object], None] = None,
+    stdout: t.Union[t.IO[bytes], t.Callable[[t.IO[bytes]], object], None] = None,
+    env: t.Optional[t.Mapping[str, str]] = None,
+    cwd: t.Optional[str] = None,
+    grace_seconds: float = 0.0,
+) -> Completed:
+    """Run *argv* with data that does not fit into memory; else as :func:`run_command`.
+
+    *stdin* and *stdout* are open files, or functions that write to or read from the stream they are called with. What
+    such a function raises ends the command and is raised here, unless the command had failed by itself: then its exit
+    code and words, which are the cause, are returned. Either way the caller must look at the exit code.
+    """
+    import tempfile  # here, because most commands need none of this  # pylint: disable=import-outside-toplevel
+
+    with tempfile.TemporaryFile() as errors:
+        pipe_in, pipe_out = (subprocess.PIPE if callable(stream) else stream or subprocess.DEVNULL for stream in (stdin, stdout))
+        process = _start(argv, pipe_in, pipe_out, errors, env, cwd)
+        ended_by: list[str] = []
+
+        def end(reason: str) -> None:
+            ended_by.append(reason)
+            _end_group(process, grace_seconds)
+
+        watchdog = threading.Timer(timeout_seconds, end, ["timeout"])
+        watchdog.daemon = True
+        watchdog.start()
+        failure: t.Optional[Exception] = None
+        try:
+            if callable(stdin) and process.stdin is not None:
+                stdin(process.stdin)
+                process.stdin.close()
+            if callable(stdout) and process.stdout is not None:
+                stdout(process.stdout)
+                process.stdout.close()
+            process.wait()
+        except Exception as error:  # pylint: disable=broad-except  # raised again below
+            failure = error
+            try:
+                process.wait(1)
+            except subprocess.TimeoutExpired:
+                end("failure")
+        except BaseException:
+            end("interrupt")
+            raise
+        finally:
+            watchdog.cancel()
+            for pipe in (process.stdin, process.stdout):
+                try:
+                    if pipe is not None:
+                        pipe.close()
+                except OSError:
+                    pass  # what it still held is not wanted any more
+            process.wait()
+        if "timeout" in ended_by:
+            raise _timed_out(argv, timeout_seconds) from None
+        if failure is not None and (ended_by or process.returncode == 0):
+            raise failure
+        errors.seek(max(0, errors.seek(0, os.SEEK_END) - 65536))
+        return Completed(tuple(argv), process.returncode, b"", errors.read())
+
+
+def _start(
+    argv: t.Sequence[str], stdin: t.Any, stdout: t.Any, stderr: t.Any, env: t.Optional[t.Mapping[str, str]], cwd: t.Optional[str]
+) -> subprocess.Popen[bytes]:
     shown = " ".join(argv)
     try:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             list(argv),
-            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
             env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})},
             cwd=cwd,
             start_new_session=True,
@@ -69,25 +155,23 @@ def run_command(
         raise CheckError(shown, f"{argv[0]}: command not found", f"Install {argv[0]} on this host.", "not-installed") from None
     except OSError as error:
         raise CheckError(shown, f"{argv[0]}: {error.strerror}", "", "permission-denied") from error
-    try:
-        stdout, stderr = process.communicate(stdin, timeout=timeout_seconds)
-    except subprocess.TimeoutExpired:
-        _kill_group(process)
-        raise CheckError(
-            shown, f"no answer within {timeout_seconds:g} s", f"Run it by hand and see where it hangs: {shown}", "timeout"
-        ) from None
-    return Completed(tuple(argv), process.returncode, stdout, stderr)
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
+def _timed_out(argv: t.Sequence[str], timeout_seconds: float) -> CheckError:
+    shown = " ".join(argv)
+    return CheckError(shown, f"no answer within {timeout_seconds:g} s", f"Run it by hand and see where it hangs: {shown}", "timeout")
+
+
+def _end_group(process: subprocess.Popen[bytes], grace_seconds: float) -> None:
     try:
+        if grace_seconds > 0:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(grace_seconds)
+            except subprocess.TimeoutExpired:
+                pass
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
-        pass
-    try:
-        process.communicate(timeout=1)
-    except subprocess.TimeoutExpired:
-        # A grandchild in a session of its own still holds the pipe; nothing of it is ours to wait for.
         pass
 
 
