@@ -41,7 +41,8 @@ _EVENTS_BYTES = 2 * 1024 * 1024
 _EXEC_OUTPUT_BYTES = 8 * 1024 * 1024
 # A stream of the engine is made of frames: one byte for the stream, three zero bytes, a length of four bytes.
 _FRAME_HEADER = struct.Struct(">BxxxL")
-_STDERR_STREAM = 2
+STDERR_STREAM = 2
+_NOT_MODIFIED = 304
 
 Raw = dict[str, t.Any]
 
@@ -103,6 +104,55 @@ def socket_candidates(uid: t.Optional[int] = None) -> list[str]:
     if uid == 0:
         paths += sorted(glob.glob("/run/user/*/podman/podman.sock"))
     return list(dict.fromkeys(paths))
+
+
+@dataclasses.dataclass(frozen=True)
+class HelperSpec:
+    """A container of our own beside a stack's, for its image's programs; *binds* are ``path:path[:ro]``.
+
+    It has no capabilities and little weight where processors are scarce.
+    """
+
+    name: str
+    image: str
+    network_mode: str = "none"
+    binds: tuple[str, ...] = ()
+    labels: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    user: str = "0:0"
+    cpu_shares: int = 256
+    shm_bytes: int = 256 * 1024 * 1024
+
+
+class AttachedProcess:
+    """A process inside a container, with its streams in our hands."""
+
+    def __init__(self, reader: t.Any, connection: t.Any, source: str, exit_code: t.Callable[[], int]) -> None:
+        self._reader = reader
+        self._connection = connection
+        self.source = source
+        self.exit_code = exit_code
+
+    def send(self, data: bytes) -> None:
+        """Write to its standard input. Where it ended without reading all, its exit code tells."""
+        try:
+            self._connection.sendall(data)
+        except OSError as error:
+            _unless_gone(error, self.source)
+
+    def end_of_input(self) -> None:
+        """Close its standard input."""
+        try:
+            # Of the plain socket: that of a TLS socket takes the encryption away, and the answer is still to come.
+            socket.socket.shutdown(self._connection, socket.SHUT_WR)
+        except OSError as error:
+            _unless_gone(error, self.source)
+
+    def frames(self, deadline: float) -> t.Iterator[tuple[int, bytes]]:
+        """Yield (stream, content) until the process ends.
+
+        :raises CheckError: code ``timeout`` when the *deadline* (monotonic) is over.
+        """
+        return _frames(self._reader, self._connection, deadline, self.source)
 
 
 class Engine:
@@ -281,28 +331,116 @@ class Engine:
 
         :raises CheckError: code ``timeout``, or ``not-found`` and ``not-running`` where the container is not.
         """
-        source = f"container {container_id}: {argv[0]}"
         deadline = time.monotonic() + timeout_seconds
-        command = self._ask(
-            source,
-            lambda: self._client.exec_create(container_id, list(argv), stdin=stdin is not None, user=user, environment=dict(env) if env else None),
-        )
-        body = {"Detach": False, "Tty": False}
-        headers = {"Connection": "Upgrade", "Upgrade": "tcp"}
         stdout, stderr = bytearray(), bytearray()
-        with self._stream("POST", f"/exec/{command['Id']}/start", json=body, headers=headers, timeout=timeout_seconds) as response:
-            # The body of an upgraded connection is not HTTP's any more: read on where the headers ended.
-            reader = response.raw._fp.fp
-            connection = reader.raw._sock
+        with self.attached_exec(container_id, argv, timeout_seconds, user, env, stdin is not None) as process:
             if stdin is not None:
-                _send_all(connection, stdin, source)
-            for stream, piece in _frames(reader, connection, deadline, source):
-                (stderr if stream == _STDERR_STREAM else stdout).extend(piece)
+                process.send(stdin)
+                process.end_of_input()
+            for stream, piece in process.frames(deadline):
+                (stderr if stream == STDERR_STREAM else stdout).extend(piece)
                 if len(stdout) + len(stderr) > _EXEC_OUTPUT_BYTES:
-                    raise CheckError(source, f"gave more than {_EXEC_OUTPUT_BYTES} bytes", "", "protocol-error")
-        state = self._ask(source, lambda: self._client.exec_inspect(command["Id"]))
-        exit_code = state.get("ExitCode")
-        return Completed(tuple(argv), -1 if exit_code is None else int(exit_code), bytes(stdout), bytes(stderr))
+                    raise CheckError(process.source, f"gave more than {_EXEC_OUTPUT_BYTES} bytes", "", "protocol-error")
+        return Completed(tuple(argv), process.exit_code(), bytes(stdout), bytes(stderr))
+
+    @contextlib.contextmanager
+    def attached_exec(
+        self,
+        container_id: str,
+        argv: t.Sequence[str],
+        timeout_seconds: float,
+        user: str = "",
+        env: t.Optional[t.Mapping[str, str]] = None,
+        stdin: bool = True,
+    ) -> t.Iterator[AttachedProcess]:
+        """Run *argv* inside a running container with its streams in the block's hands; see :meth:`exec`.
+
+        At the end of the block its standard input ends, however the block and this process end.
+        """
+        source = f"container {container_id}: {argv[0]}"
+        command = self._ask(source, lambda: self._client.exec_create(container_id, list(argv), stdin=stdin, user=user, environment=dict(env) if env else None))
+        body = {"Detach": False, "Tty": False}
+        with self._upgraded(f"/exec/{command['Id']}/start", timeout_seconds, json=body) as (reader, connection):
+            yield AttachedProcess(reader, connection, source, lambda: self._exec_exit_code(source, command["Id"]))
+
+    def _exec_exit_code(self, source: str, exec_id: str) -> int:
+        exit_code = self._ask(source, lambda: self._client.exec_inspect(exec_id)).get("ExitCode")
+        return -1 if exit_code is None else int(exit_code)
+
+    # -- changing what runs -----------------------------------------------------------------------------------------
+
+    def start(self, container_id: str) -> None:
+        """Start a container; one that runs already stays as it is."""
+        self._ask(f"container {container_id}", lambda: self._client.start(container_id))
+
+    def stop(self, container_id: str, grace_seconds: t.Optional[int] = None) -> None:
+        """Stop a container with its own stop signal and grace period, or *grace_seconds*; one that is stopped stays as it is."""
+        limit = (grace_seconds or 300) + self.timeout_seconds
+        params = {} if grace_seconds is None else {"t": grace_seconds}
+        with _errors_as_check_error(f"container {container_id}"):
+            response = self._client.post(self._url(f"/containers/{container_id}/stop"), params=params, timeout=limit)
+            if response.status_code != _NOT_MODIFIED:
+                _raise_for_status(response, f"container {container_id}")
+
+    def pause(self, container_id: str) -> None:
+        """Freeze the processes of a container."""
+        self._ask(f"container {container_id}", lambda: self._client.pause(container_id))
+
+    def unpause(self, container_id: str) -> None:
+        """Let the processes of a container go on."""
+        self._ask(f"container {container_id}", lambda: self._client.unpause(container_id))
+
+    def remove(self, container_id: str) -> None:
+        """Kill and remove a container with its anonymous volumes; one that is gone is fine."""
+        try:
+            self._ask(f"container {container_id}", lambda: self._client.remove_container(container_id, v=True, force=True))
+        except CheckError as error:
+            # 409: its removal is under way already.
+            if error.code not in ("not-found", "not-running"):
+                raise
+
+    @contextlib.contextmanager
+    def helper(self, spec: HelperSpec) -> t.Iterator[str]:
+        """Run a container of our own for the block and yield its id.
+
+        Its main process reads the input that this process holds, so that the engine ends it, and all that was started in
+        it, together with the block or with this process, even by SIGKILL.
+        """
+        source = f"container {spec.name}"
+        host_config = self._ask(
+            source,
+            lambda: self._client.create_host_config(
+                network_mode=spec.network_mode,
+                binds=list(spec.binds),
+                auto_remove=True,
+                cap_drop=["ALL"],
+                security_opt=["no-new-privileges", "label=disable"],
+                cpu_shares=spec.cpu_shares,
+                oom_score_adj=500,
+                shm_size=spec.shm_bytes,
+            ),
+        )
+        created = self._ask(
+            source,
+            lambda: self._client.create_container(
+                spec.image,
+                name=spec.name,
+                labels=dict(spec.labels),
+                entrypoint=["cat"],
+                command=[],
+                stdin_open=True,
+                user=spec.user,
+                healthcheck={"test": ["NONE"]},
+                host_config=host_config,
+            ),
+        )
+        try:
+            parameters = {"stdin": 1, "stream": 1}
+            with self._upgraded(f"/containers/{created['Id']}/attach", self.timeout_seconds, params=parameters):
+                self.start(created["Id"])
+                yield str(created["Id"])
+        finally:
+            self.remove(created["Id"])
 
     # -- how it asks ------------------------------------------------------------------------------------------------
 
@@ -328,6 +466,15 @@ class Engine:
                 yield response
             finally:
                 response.close()
+
+    @contextlib.contextmanager
+    def _upgraded(self, path: str, timeout: float, **arguments: t.Any) -> t.Iterator[tuple[t.Any, t.Any]]:
+        """Make a request whose connection becomes a stream in both directions; yield its reader and its socket."""
+        headers = {"Connection": "Upgrade", "Upgrade": "tcp"}
+        with self._stream("POST", path, headers=headers, timeout=timeout, **arguments) as response:
+            # The body of an upgraded connection is not HTTP's any more: read on where the headers ended.
+            reader = response.raw._fp.fp
+            yield reader, reader.raw._sock
 
     def _each(self, ids: t.Sequence[str], function: t.Callable[[str], Raw]) -> dict[str, Raw]:
         """Call *function* for every id from a few threads; an id that fails is left out, unless all do."""
@@ -575,7 +722,7 @@ def _demultiplexed(body: _Counted) -> t.Iterator[bytes]:
 
 
 def _is_frame_header(header: bytes) -> bool:
-    return len(header) == _FRAME_HEADER.size and header[0] <= _STDERR_STREAM and header[1:4] == b"\0\0\0"
+    return len(header) == _FRAME_HEADER.size and header[0] <= STDERR_STREAM and header[1:4] == b"\0\0\0"
 
 
 def _frames(reader: t.Any, connection: t.Any, deadline: float, source: str) -> t.Iterator[tuple[int, bytes]]:
@@ -599,15 +746,9 @@ def _frames(reader: t.Any, connection: t.Any, deadline: float, source: str) -> t
         yield stream, read(size)
 
 
-def _send_all(connection: t.Any, data: bytes, source: str) -> None:
-    try:
-        connection.sendall(data)
-        # Of the plain socket: that of a TLS socket takes the encryption away, and the answer is still to come.
-        socket.socket.shutdown(connection, socket.SHUT_WR)
-    except OSError as error:
-        # Where the process ended without reading all, its exit code tells.
-        if error.errno not in (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN):
-            raise CheckError(source, f"could not send its input: {error}", "", "protocol-error") from error
+def _unless_gone(error: OSError, source: str) -> None:
+    if error.errno not in (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN):
+        raise CheckError(source, f"could not send its input: {error}", "", "protocol-error") from error
 
 
 class _Unseekable(io.RawIOBase):

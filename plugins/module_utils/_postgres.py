@@ -240,7 +240,7 @@ def connect(instance: Instance, engine: t.Optional[Engine], options: PostgresOpt
         raise DatabaseError(instance.name, "the container engine is not reachable", "", "permission-denied")
     _check_running(instance.container)
     ladder = _Ladder(instance, engine, options.limits)
-    candidates = _candidates(instance, engine)
+    candidates = login_candidates(instance, engine)
     if database:
         candidates = _distinct([dataclasses.replace(one, database=database) for one in candidates])
     return ladder.climb(candidates)
@@ -399,11 +399,11 @@ def names_of(container: ContainerRef) -> frozenset[str]:
     return frozenset(name for name in names if name)
 
 
-def _candidates(instance: Instance, engine: Engine) -> list[Credentials]:
+def login_candidates(instance: Instance, engine: Engine) -> list[Credentials]:
     """Return the logins to try, the most telling first: options, the server's own environment, its applications'."""
     container = t.cast("ContainerRef", instance.container)
     given = instance.login
-    applications = _application_credentials(instance)
+    applications = application_credentials(instance)
     user = given.user or _setting(container, engine, _USER_VARIABLES) or "postgres"
     password = given.password or _setting(container, engine, _PASSWORD_VARIABLES)
     database = given.database or _setting(container, engine, _DATABASE_VARIABLES) or (applications[0].database if applications else None) or user
@@ -443,7 +443,8 @@ def _secret(container: ContainerRef, engine: Engine, path: str) -> t.Optional[st
     return next((content.decode("utf-8", "replace").rstrip("\r\n") for content in files.values()), None)
 
 
-def _application_credentials(instance: Instance) -> list[Credentials]:
+def application_credentials(instance: Instance) -> list[Credentials]:
+    """Return the logins that the stack's applications are configured with for this server."""
     container = t.cast("ContainerRef", instance.container)
     names = names_of(container)
     found = []

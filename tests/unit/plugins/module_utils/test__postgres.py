@@ -85,7 +85,7 @@ def test_a_login_without_a_server_corrects_what_is_found():
     options = postgres.PostgresOptions.from_params({"login_user": "monitor", "login_password": "x"})
     (instance,) = postgres.find_instances([stack(container("store", env=["POSTGRES_PASSWORD=y", "PGDATA=/data"]))], options)
     assert instance.name == "shop/store"
-    assert postgres._candidates(instance, LOCAL)[0] == Credentials("monitor", "x", "monitor")
+    assert postgres.login_candidates(instance, LOCAL)[0] == Credentials("monitor", "x", "monitor")
 
 
 # -- servers -----------------------------------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ def candidates(env, *applications, files=None):
 
     store = container("store", env=env, networks={"net": ("10.1.0.2", ("db",))})
     (instance,) = postgres.find_instances([stack(store, *applications)])
-    return postgres._candidates(instance, types.SimpleNamespace(read_archive=read_archive))
+    return postgres.login_candidates(instance, types.SimpleNamespace(read_archive=read_archive))
 
 
 def test_credentials_of_the_image():
