@@ -7,15 +7,14 @@
 from __future__ import annotations
 
 import datetime
-import json
 import pathlib
 import typing as t
 
-import yaml
 from ansible import constants as C
 from ansible.plugins.action import ActionBase
 from ansible.utils.color import ANSIBLE_COLOR
 
+from ..plugin_utils._collection import collection_version
 from ..plugin_utils._diagnosis import Diagnosis, DiagnosisError, recorded_rows, rows_of_run
 from ..plugin_utils._handover import handover_directory
 
@@ -70,13 +69,3 @@ class ActionModule(ActionBase):
         if problems:
             return {"failed": True, "changed": False, "msg": "\n".join(problems), "rules": diagnosis.rule_count}
         return {"changed": False, "msg": f"{diagnosis.rule_count} rules, nothing wrong with them", "rules": diagnosis.rule_count}
-
-
-def collection_version() -> str:
-    """Return the version of this collection, from the installed manifest or, in a checkout, from galaxy.yml."""
-    root = pathlib.Path(__file__).resolve().parents[2]
-    try:
-        return str(json.loads((root / "MANIFEST.json").read_bytes())["collection_info"]["version"])
-    except (OSError, ValueError, KeyError):
-        galaxy = root / "galaxy.yml"
-        return str(yaml.safe_load(galaxy.read_bytes())["version"]) if galaxy.exists() else ""

@@ -6,9 +6,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import signal
 import time
 import typing as t
 
@@ -18,29 +16,10 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
 from ..plugin_utils._handover import hand_over, handover_directory
+from ..plugin_utils._time_limit import HostTimeout, time_limit
 
 #: The collectors end by themselves at their deadline; this much later it is the connection or the host that hangs.
 HOST_GRACE_SECONDS = 30
-
-
-class HostTimeout(Exception):
-    """The host as a whole gave no answer in time: a hang of the connection or of the host, not of one collector."""
-
-
-@contextlib.contextmanager
-def time_limit(seconds: float) -> t.Iterator[None]:
-    """Raise :class:`HostTimeout` in the block when *seconds* are over; 0 is no limit."""
-
-    def on_alarm(dummy_signal: int, dummy_frame: object) -> None:
-        raise HostTimeout(f"no answer within {seconds:g} s")
-
-    previous = signal.signal(signal.SIGALRM, on_alarm)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
 
 
 class ActionModule(ActionBase):

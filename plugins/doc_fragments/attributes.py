@@ -42,6 +42,9 @@ attributes:
     support: full
     details:
       - This action does not change anything. What it returns depends on the state of the target.
+notes:
+  - Where the engine cannot be reached, the module does not fail. The result's RV(ignore:status) is then V(unknown), and
+    RV(ignore:errors) says what was tried and what to do.
 """
 
     ACTION_GROUP = r"""

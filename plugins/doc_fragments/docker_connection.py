@@ -77,6 +77,4 @@ requirements:
   - "Docker SDK for Python 4.1 or later on the target (package C(python3-docker))"
 notes:
   - The engine's socket belongs to root. Use C(become=true); membership in the C(docker) group works as well, but means root.
-  - Where the engine cannot be reached, the module does not fail. The result's RV(ignore:status) is then V(unknown), and
-    RV(ignore:errors) says what was tried and what to do.
 """

@@ -136,6 +136,9 @@ options:
         rotation and truncation; the first run reads the window.
       - It is written with mode C(0600), and not in check mode.
     type: path
+notes:
+  - Where the engine cannot be reached, the module does not fail. The result's RV(status) is then V(unknown), and RV(errors) says what was tried and
+    what to do.
 seealso:
   - module: stackops.runbook.compose_health
   - module: stackops.runbook.stack_facts

@@ -658,7 +658,7 @@ def _run_test(rule: Rule, test: RuleTest, ruleset: RuleSet) -> str:
         if rule.scope == "fleet":
             given = {"fleet": fleet_context({name: judge_host(ruleset, name, facts) for name, facts in recorded.items()})}
         else:
-            (given,) = recorded.values()
+            given = next(iter(recorded.values()))
     host = {"name": "test", **(given.get("host") or {})}
     context = {"facts": given.get("facts") or {}, "host": host, "fleet": given.get("fleet") or {}, "thresholds": dict(rule.thresholds)}
     outcome = evaluate(rule, context)
