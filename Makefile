@@ -12,12 +12,12 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 VERSION := $(shell sed -n 's/^version: *//p' galaxy.yml)
 TARBALL := build/stackops-runbook-$(VERSION).tar.gz
-STAGES := lint sanity unit install live molecule e2e
+STAGES := lint sanity unit install live backup-faults molecule e2e
 
-.PHONY: help demo demo-down env engine install lint live molecule sanity unit test build e2e
+.PHONY: help demo demo-down env engine install lint live molecule sanity unit test build e2e backup-faults faults
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: env ## Start the example stack with some faults, and say what is wrong with it
 	@demo/run
@@ -55,6 +55,12 @@ live: engine ## Tests of the modules against real containers
 
 e2e: engine ## Diagnose the real stack, fault by fault
 	@python -m pytest tests/e2e
+
+backup-faults: engine ## Faults injected into backup and restore of real stacks, with a spread of those that take long
+	@python -m pytest tests/faults
+
+faults: engine ## All faults of backup and restore, killed after every single step
+	@ALL_STEPS=1 python -m pytest tests/faults
 
 molecule: env ## Every Molecule scenario on real hosts, or make molecule SCENARIOS="diagnose …"
 	@tests/tools/molecule $(SCENARIOS)

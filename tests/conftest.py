@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Tests marked ``live``, and those in tests/live and tests/e2e, need a Docker Engine; without one they are skipped, with the
+"""Tests marked ``live``, and those in tests/live, tests/e2e and tests/faults, need a Docker Engine; without one they are skipped, with the
 reason, and in CI they fail."""
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import subprocess
 import pytest
 
 _HERE = pathlib.Path(__file__).resolve().parent
-_LIVE = (_HERE / "live", _HERE / "e2e")
+_LIVE = tuple(_HERE / name for name in ("live", "e2e", "faults"))
 
 
 @functools.lru_cache(maxsize=1)

@@ -88,7 +88,7 @@ def main() -> int:
     total = Stage("all", *(sum(getattr(stage, word) for stage in stages) for word in ("passed", "failed", "skipped")))
     sys.stdout.write("\n")
     for stage in stages:
-        sys.stdout.write(f"{stage.name:<10} {stage.tally()} ({stage.seconds:.0f} s)\n")
+        sys.stdout.write(f"{stage.name:<13} {stage.tally()} ({stage.seconds:.0f} s)\n")
     sys.stdout.write(f"{total.tally()}\n")
     return 1 if total.failed else 0
 
