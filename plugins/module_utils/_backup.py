@@ -13,7 +13,7 @@ import os
 import time
 import typing as t
 
-from ._backup_dump import LIST_DATABASES, is_applications
+from ._backup_dump import HAS_TABLES, LIST_DATABASES, is_applications
 from ._backup_options import BackupOptions
 from ._backup_run import BackupRun, config_files, delete_sets, estimate_bytes, free_bytes, last_good, retention, set_row, shown_bytes
 from ._backup_store import LEVELS, BackupStore, StoredSet
@@ -126,7 +126,9 @@ def _planned(engine: Engine, stack: Stack, instances: t.Sequence[Instance], stor
     databases: list[Facts] = []
     for instance in instances:
         with contextlib.closing(open_session(instance, engine, PostgresOptions(login=options.login), "postgres")) as session:
-            databases += [{"service": instance.service, **row} for row in session.rows(LIST_DATABASES) if is_applications(row, options.dump.databases)]
+            used = bool(options.dump.databases) or session.rows(HAS_TABLES)[0]["yes"]
+            rows = [row for row in session.rows(LIST_DATABASES) if is_applications(row, options.dump.databases)]
+            databases += [{"service": instance.service, **row} for row in rows if row["name"] != "postgres" or used]
     estimate = estimate_bytes(store, sum(one["size_bytes"] for one in databases))
     planned = {
         "databases": databases,

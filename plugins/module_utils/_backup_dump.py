@@ -31,7 +31,8 @@ if t.TYPE_CHECKING:
 #: Name and size of every database that can be connected to.
 LIST_DATABASES = """SELECT d.datname AS name, pg_catalog.pg_database_size(d.oid) AS size_bytes
 FROM pg_catalog.pg_database d WHERE d.datallowconn AND NOT d.datistemplate ORDER BY 1"""
-_HAS_TABLES = r"""SELECT count(*) > 0 AS yes FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+#: Whether the database that one is connected to has anything of an application.
+HAS_TABLES = r"""SELECT count(*) > 0 AS yes FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
 AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')"""
 _SERVER = """SELECT pg_catalog.current_setting('server_version') AS server_version,
@@ -95,7 +96,7 @@ def is_applications(row: t.Mapping[str, t.Any], wanted: t.Sequence[str]) -> bool
 
 def _is_used(tools: Tools) -> bool:
     with tools.session("postgres") as session:
-        return bool(session.value(_HAS_TABLES))
+        return bool(session.value(HAS_TABLES))
 
 
 def archive_path(service: str, database: str) -> tuple[str, str, str]:

@@ -318,7 +318,8 @@ def closing_lines(host: str, result: t.Mapping[str, t.Any]) -> list[str]:
         lines += [f"{host}:   {_set_line(found)}" for found in _mappings(entry.get("sets"))]
         lines += [f"{host}: warning: {harmless(str(warning))}" for warning in _list(entry.get("warnings")) if entry is not result]
     lines += [f"{host}:   next: {harmless(str(step))}" for step in _list(result.get("next_steps"))]
-    return lines
+    # What is said of the only stack is said of the whole as well: once is enough.
+    return list(dict.fromkeys(lines))
 
 
 def _list(value: t.Any) -> list[t.Any]:

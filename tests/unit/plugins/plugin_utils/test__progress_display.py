@@ -265,7 +265,7 @@ def test_what_is_told_at_the_end() -> None:
     found = {"id": "20261123T160139Z-7f3a", "level": "decodable", "bytes": 2048, "suspect": True}
     result = {
         "summary": "2 sets",
-        "stacks": [{"warnings": ["a log was cut"], "sets": [found], "plan": None}],
+        "stacks": [{"warnings": ["a log was cut"], "sets": [found], "plan": ["check"]}],
         "plan": ["check", "restore\x1b[2J beside"],
         "next_steps": ["look at the application"],
         "warnings": ["Ansible's own"],
