@@ -70,14 +70,20 @@ def write_archive(target: str, entries: Entries, *, pace: t.Optional[Pace] = Non
 
     :raises CheckError: something is there and cannot be read, or the archive cannot be written.
     """
+    # The name and time in gzip's own header are left out: the same content gives the same bytes.
+    with whole_file(target) as file, gzip.GzipFile("", "wb", level, t.cast("t.Any", file), mtime=0) as compressed:
+        return write_tar(t.cast("t.IO[bytes]", compressed), entries, pace=pace)
+
+
+@contextlib.contextmanager
+def whole_file(target: str) -> t.Iterator[t.IO[bytes]]:
+    """Yield an open file that becomes *target* if nothing is raised, and is removed otherwise."""
     directory = os.path.dirname(os.path.abspath(target))
     temporary = ""
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=directory)
         with os.fdopen(descriptor, "wb") as file:
-            # The name and time in gzip's own header are left out: the same content gives the same bytes.
-            with gzip.GzipFile("", "wb", level, file, mtime=0) as compressed:
-                result = write_tar(t.cast("t.IO[bytes]", compressed), entries, pace=pace)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
@@ -88,7 +94,6 @@ def write_archive(target: str, entries: Entries, *, pace: t.Optional[Pace] = Non
         if isinstance(error, OSError):
             raise write_failed(target, error) from error
         raise
-    return result
 
 
 def write_tar(stream: t.IO[bytes], entries: Entries, *, pace: t.Optional[Pace] = None) -> ArchiveResult:

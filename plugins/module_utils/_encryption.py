@@ -20,9 +20,9 @@ import shutil
 import tempfile
 import typing as t
 
-from ._archives import Pace, write_tar
+from ._archives import Pace, whole_file, write_tar
 from ._envelope import CheckError
-from ._extraction import extract_tar, write_failed
+from ._extraction import extract_tar
 from ._files import sync_directory
 from ._process import Completed, run_command, run_streaming
 
@@ -79,7 +79,7 @@ def encrypt_path(encryption: Encryption, path: str, *, timeout_seconds: float = 
     if not is_directory and path.endswith(".tar"):
         raise CheckError(path, "would be taken for a directory when it is decrypted", "Give it another name.", "same-name")
     target = f"{path}{'.tar' if is_directory else ''}.{encryption.method}"
-    with _encrypting(encryption) as (argv, dummy_recipients), _whole(target) as output:
+    with _encrypting(encryption) as (argv, dummy_recipients), whole_file(target) as output:
         if is_directory:
             sizes: list[int] = []
             done = run_streaming(argv, timeout_seconds, stdin=lambda stream: sizes.append(_write_directory(path, stream, pace)), stdout=output)
@@ -114,7 +114,7 @@ def decrypt_path(method: str, identity_file: t.Optional[str], encrypted: str, in
     os.makedirs(into_directory, 0o700, exist_ok=True)
     with _decrypting(method, identity_file) as argv, _opened(encrypted) as source:
         if not is_directory:
-            with _whole(target) as output:
+            with whole_file(target) as output:
                 _succeeded(method, run_streaming(argv, timeout_seconds, stdin=source, stdout=output), encrypted)
             return target
         temporary = tempfile.mkdtemp(prefix=".new-", dir=into_directory)
@@ -134,27 +134,6 @@ def _write_directory(path: str, stream: t.IO[bytes], pace: t.Optional[Pace]) -> 
     if result.warnings:  # this is a backup's own directory: nothing may change in it
         raise CheckError(path, f"changed while it was encrypted: {result.warnings[0]}", "Run the backup again.", "changed")
     return result.bytes
-
-
-@contextlib.contextmanager
-def _whole(target: str) -> t.Iterator[t.IO[bytes]]:
-    """Give an open file that becomes *target* if nothing is raised, and is removed otherwise."""
-    directory = os.path.dirname(os.path.abspath(target))
-    temporary = ""
-    try:
-        descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=directory)
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-        sync_directory(directory)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        if isinstance(error, OSError):
-            raise write_failed(target, error) from error
-        raise
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ import typing as t
 import urllib.parse
 
 from ._backup_arguments import backup_arguments, complete
+from ._backup_manifest import parse_time
 from ._envelope import CheckError, rfc3339
 from ._files import write_whole
 
@@ -160,7 +161,7 @@ def state_after(previous: t.Mapping[str, t.Any], action: str, entry: t.Mapping[s
         elif action == "verify":
             state["last_verified"] = rfc3339(int(now))
             state["level"] = entry.get("level") or state["level"]
-    success = _seconds(state["last_success"])
+    success = parse_time(state["last_success"])
     state["age_seconds"] = None if success is None else max(0, int(now - success))
     state["last_run"] = {"at": rfc3339(int(now)), "action": action, "status": status, "summary": str(entry.get("summary") or "")}
     return state
@@ -174,13 +175,6 @@ def _time_of_set(set_id: str) -> t.Optional[float]:
     match = _SET_TIME.match(set_id)
     try:
         return datetime.datetime.strptime(match[1], "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.timezone.utc).timestamp() if match else None
-    except ValueError:
-        return None
-
-
-def _seconds(moment: t.Optional[str]) -> t.Optional[float]:
-    try:
-        return datetime.datetime.fromisoformat(str(moment).replace("Z", "+00:00")).timestamp() if moment else None
     except ValueError:
         return None
 

@@ -24,6 +24,7 @@ import time
 import typing as t
 
 from ._backup_dump import list_databases, server_facts
+from ._backup_manifest import parse_time
 from ._backup_store import BackupStore, StoredSet, check_intact
 from ._backup_verify import (
     SET_MOUNT,
@@ -149,10 +150,7 @@ class Restore:
         journal.data["targets"] = [_recorded(target) for target in targets]
         with contextlib.ExitStack() as stack:
             work = stack.enter_context(tempfile.TemporaryDirectory(prefix="work-", dir=self.store.tmp_path))
-            tools = {
-                str(instance.service): stack.enter_context(beside(self.engine, instance, "restore", [f"{source.path}:{SET_MOUNT}:ro", f"{work}:{WORK_MOUNT}"]))
-                for instance in {id(target.instance): target.instance for target in targets}.values()
-            }
+            tools = self._tools(stack, targets, [f"{source.path}:{SET_MOUNT}:ro", f"{work}:{WORK_MOUNT}"])
             self._check(source, targets, tools, work)
             journal.save("preparing")
             try:
@@ -172,6 +170,11 @@ class Restore:
             expected = target.facts.get("alembic_revisions", found)
             if found != expected:
                 self.warnings.append(f"{target.label}: the application has migrated it from {', '.join(expected) or 'nothing'} to {', '.join(found)}")
+
+    def _tools(self, stack: contextlib.ExitStack, targets: t.Sequence[Target], binds: t.Sequence[str] = ()) -> dict[str, Tools]:
+        """Return the programs beside each server of *targets*, by service, for as long as *stack* is open."""
+        instances = {str(target.instance.service): target.instance for target in targets}
+        return {service: stack.enter_context(beside(self.engine, instance, "restore", binds)) for service, instance in instances.items()}
 
     def _step(self, number: int) -> None:
         self.progress.step(self.stack.name, STEPS[number], number + 1, len(STEPS))
@@ -439,10 +442,7 @@ class Restore:
         keep_restored = journal.data["kind"] == "rollback"
         stopped = [one for one in journal.data.get("stopped") or [] if self._is_there(one)]
         with contextlib.ExitStack() as stack:
-            tools = {
-                str(instance.service): stack.enter_context(beside(self.engine, instance, "restore"))
-                for instance in {id(target.instance): target.instance for target in targets}.values()
-            }
+            tools = self._tools(stack, targets)
             swapped = {target.label: self._is_swapped(journal, target, tools) for target in targets}
             if self.stack.working_dir:
                 remove_stages(self.stack.working_dir, journal.id)
@@ -518,10 +518,7 @@ class Restore:
             names = Names(before.names.live, before.names.old, Names.of(before.names.live, journal.id).old)
             targets.append(Target(before.facts, before.instance, names))
         with contextlib.ExitStack() as stack:
-            tools = {
-                str(instance.service): stack.enter_context(beside(self.engine, instance, "restore"))
-                for instance in {id(target.instance): target.instance for target in targets}.values()
-            }
+            tools = self._tools(stack, targets)
             for number, target in enumerate(targets):
                 with tools[str(target.instance.service)].session(maintenance_database([target.names.live])) as session:
                     kept = next((row for row in our_databases(session) if row["name"] == target.names.restored), None)
@@ -572,13 +569,8 @@ def _recorded(target: Target) -> Facts:
 
 
 def _age_hours(at: t.Optional[str]) -> float:
-    import datetime  # pylint: disable=import-outside-toplevel
-
-    try:
-        then = datetime.datetime.fromisoformat(str(at).replace("Z", "+00:00"))
-    except ValueError:
-        return 0.0
-    return (datetime.datetime.now(datetime.timezone.utc) - then).total_seconds() / 3600
+    then = parse_time(at)
+    return 0.0 if then is None else (time.time() - then) / 3600
 
 
 def _size(tools: Tools, maintenance: str, database: str) -> int:
