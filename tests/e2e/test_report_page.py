@@ -16,7 +16,7 @@ from ansible_collections.stackops.runbook.plugins.plugin_utils._html import rend
 from ansible_collections.stackops.runbook.tests.support.chromium import chromium, chromium_missing
 from ansible_collections.stackops.runbook.tests.support.fleet import NOW, make_report
 from ansible_collections.stackops.runbook.tests.support.report_pictures import take_pictures
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 HOSTILE = "</script><script>window.pwned=1</script><img src=x onerror=window.pwned=1>{{ 7*7 }}\u202egnp.exe\x1b[31m\x00"
 
@@ -101,6 +101,19 @@ def hosts(page: Page) -> list[str]:
     return page.locator("#hosts tbody th a").all_inner_texts()
 
 
+def unfold(folded: Locator) -> None:
+    """Click on what is folded and wait for its content, which the page makes in a later turn of its event loop."""
+    folded.locator("> summary").click()
+    folded.locator("> .body > *").first.wait_for(state="attached")
+
+
+def unfold_panel(page: Page) -> None:
+    """Wait for the panel of a host and unfold all its sections."""
+    page.locator("#panel .folds").wait_for()
+    for section in page.locator("#panel .folds > details").all():
+        unfold(section)
+
+
 # What it shows
 
 
@@ -113,26 +126,26 @@ def test_worst_finding_is_open_with_its_fix_and_its_effects_are_folded(open_page
     assert "explains 4 more" in first.locator("> summary").inner_text()
     effects = first.locator("details.effects")
     assert effects.get_attribute("open") is None
-    effects.locator("> summary").click()
+    unfold(effects)
     assert effects.locator(".finding").count() == 4
 
 
 def test_evidence_is_folded_and_shows_units(open_page: Open) -> None:
     page = open_page()
     finding = page.locator("#findings .finding", has_text="/var/lib/docker is 91 % full").first
-    finding.locator("> summary").click()
+    unfold(finding)
     evidence = finding.locator("details", has_text="Evidence")
     assert not evidence.locator(".evidence").is_visible()
-    evidence.locator("> summary").click()
+    unfold(evidence)
     assert "4.6 GiB" in evidence.inner_text() and "91.2 %" in evidence.inner_text()
 
 
 def test_unreachable_unknown_silenced_and_resolved_are_told_with_their_reasons(open_page: Open) -> None:
     page = open_page()
     assert "Connection timed out" in page.locator("#hosts tr", has_text="Unreachable").inner_text()
-    page.locator("#unknown .finding > summary").first.click()
+    unfold(page.locator("#unknown .finding").first)
     assert "Run with become: true" in page.locator("#unknown").inner_text()
-    page.locator("#silenced .finding > summary").first.click()
+    unfold(page.locator("#silenced .finding").first)
     assert "Rolled out on Tuesday" in page.locator("#silenced").inner_text()
     assert "93 % full" in page.locator("#resolved").inner_text()
 
@@ -260,7 +273,7 @@ def test_host_panel_is_built_when_opened_and_closes_with_escape(open_page: Open)
     page = open_page()
     assert page.locator("#panel *").count() == 0
     page.locator("#hosts tbody th a", has_text="khh-app-02").click()
-    page.locator("#panel .folds > details > summary", has_text="PostgreSQL").click()
+    unfold(page.locator("#panel .folds > details", has=page.locator("> summary", has_text="PostgreSQL")))
     panel = page.locator("#panel")
     assert "SELECT o.id, o.total" in panel.inner_text() and "1.84 s" in panel.inner_text()
     page.wait_for_timeout(100)
@@ -272,9 +285,7 @@ def test_host_panel_is_built_when_opened_and_closes_with_escape(open_page: Open)
 
 def test_host_panel_has_every_section(open_page: Open) -> None:
     page = open_page(address="open=khh-app-02")
-    page.locator("#panel .folds").wait_for()
-    for summary in page.locator("#panel .folds > details > summary").all():
-        summary.click()
+    unfold_panel(page)
     shown = page.locator("#panel").inner_text()
     for heading in (
         "Containers",
@@ -399,9 +410,7 @@ def test_phone_scrolls_only_up_and_down(open_page: Open, name: str) -> None:
     page = open_page(name, viewport={"width": 390, "height": 844}, has_touch=True)
     assert page.evaluate("document.scrollingElement.scrollWidth") <= 390
     page.locator("#fleet a").first.click()
-    page.locator("#panel .folds").wait_for()
-    for summary in page.locator("#panel .folds > details > summary").all():
-        summary.click()
+    unfold_panel(page)
     assert page.evaluate("document.getElementById('panel').scrollWidth") <= 390
 
 
@@ -440,9 +449,7 @@ def test_hostile_text_is_inert_wherever_it_is_shown(open_page: Open) -> None:
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     shown = page.evaluate("document.body.textContent")
     page.locator("#fleet a").first.click()
-    page.locator("#panel .folds").wait_for()
-    for summary in page.locator("#panel .folds > details > summary").all():
-        summary.click()
+    unfold_panel(page)
     shown += page.evaluate("document.body.textContent")
     assert page.evaluate("window.pwned === undefined")
     assert page.locator("img, iframe, object, embed, form").count() == 0
@@ -490,7 +497,7 @@ def test_findings_of_one_rule_over_a_fleet_are_one_group(open_page: Open) -> Non
     first = page.locator("#findings > .list > .finding").first
     assert re.search(r"\d+ findings on \d+ hosts", first.inner_text())
     assert first.locator(".finding").count() == 0
-    first.locator("> summary").click()
+    unfold(first)
     assert first.locator(".nested > .finding").count() > 3
 
 
@@ -498,7 +505,7 @@ def test_packed_details_of_a_healthy_host_open(open_page: Open) -> None:
     page = open_page("thousand", address="status=ok")
     page.locator("#hosts tbody th a").last.click()
     page.locator("#panel .folds").wait_for()
-    page.locator("#panel .folds > details > summary", has_text="Compose").click()
+    unfold(page.locator("#panel .folds > details", has=page.locator("> summary", has_text="Compose")))
     assert "running" in page.locator("#panel").inner_text()
 
 
