@@ -17,6 +17,7 @@ from ansible.utils.color import ANSIBLE_COLOR
 from ..plugin_utils._collection import collection_version
 from ..plugin_utils._diagnosis import Diagnosis, DiagnosisError, recorded_rows, rows_of_run
 from ..plugin_utils._handover import handover_directory
+from ..plugin_utils._support_bundle_reader import BundleError, bundle_rows
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "report_dir": {"type": "path", "default": "./reports"},
@@ -28,6 +29,9 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "thresholds": {"type": "dict", "default": {}},
     "silences": {"type": "list", "elements": "dict", "default": []},
     "recorded_facts": {"type": "path"},
+    "bundle": {"type": "path"},
+    "compare_bundle": {"type": "path"},
+    "view": {"type": "str", "choices": ["findings", "ports"], "default": "findings"},
     "lint_only": {"type": "bool", "default": False},
 }
 
@@ -47,13 +51,16 @@ class ActionModule(ActionBase):
             diagnosis = Diagnosis(arguments, collection_version(), datetime.datetime.now(datetime.timezone.utc))
             if arguments["lint_only"]:
                 return self._lint(diagnosis)
-            if arguments["recorded_facts"]:
+            if arguments["bundle"]:
+                rows = bundle_rows(pathlib.Path(arguments["bundle"]))
+            elif arguments["recorded_facts"]:
                 rows = recorded_rows(pathlib.Path(arguments["recorded_facts"]))
             else:
                 rows = rows_of_run(handover_directory(C.DEFAULT_LOCAL_TMP), (task_vars or {})["ansible_play_hosts_all"])
-        except DiagnosisError as error:
+            before = bundle_rows(pathlib.Path(arguments["compare_bundle"])) if arguments["compare_bundle"] else None
+        except (BundleError, DiagnosisError) as error:
             return {"failed": True, "changed": False, "msg": str(error)}
-        written = diagnosis.write(diagnosis.judge(rows, arguments["recorded_facts"] or ""))
+        written = diagnosis.write(diagnosis.judge(rows, arguments["bundle"] or arguments["recorded_facts"] or "", before))
         self._display.display(diagnosis.summary(written, color=ANSIBLE_COLOR))
         result: dict[str, t.Any] = {
             "changed": False,

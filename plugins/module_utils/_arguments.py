@@ -41,6 +41,16 @@ def project_selection_arguments() -> Spec:
     }
 
 
+def expected_port_arguments() -> Spec:
+    """Return the keys of a port that is meant to be reachable; :class:`Expected` takes them."""
+    return {
+        "port": {"type": "int", "required": True},
+        "protocol": {"type": "str", "choices": ["tcp", "udp", "sctp"], "default": "tcp"},
+        "family": {"type": "str", "choices": ["any", "ipv4", "ipv6"], "default": "any"},
+        "from": {"type": "list", "elements": "str", "default": []},
+    }
+
+
 def _environment(variable: str) -> tuple[t.Callable[..., str], list[str]]:
     """Return a ``fallback`` for an argument spec; a variable that is set to nothing counts as not set."""
 

@@ -154,6 +154,20 @@ def read_config(stack: Stack, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) 
     return ComposeConfig({name: ServiceConfig(name) for name in names}, complete=False)
 
 
+def resolved_text(stack: Stack, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> tuple[str, bytes]:
+    """Return ``json`` or ``yaml``, and the Compose file of *stack* as the Compose command of this host resolves it.
+
+    :raises CheckError: as :func:`read_config`.
+    """
+    _check_files(stack)
+    command = find_compose_command(stack.flavour)
+    if command is None:
+        raise CheckError("compose config", "no Compose command on this host", "Install docker compose (Debian: docker-compose).", "not-installed")
+    words = ["config", "--format", "json"] if command.speaks_json else ["config"]
+    completed = _run([*command.argv, *_project_arguments(stack, command), *words], stack, timeout_seconds)
+    return "json" if command.speaks_json else "yaml", completed.stdout
+
+
 def find_compose_command(flavour: str = "compose-v2") -> t.Optional[ComposeCommand]:
     """Return the Compose command to read a project of *flavour* with, or ``None`` where there is none.
 

@@ -37,7 +37,7 @@ from ._engine import Engine, EngineOptions
 from ._envelope import CheckError, Thresholds, envelope, metric, rfc3339, utc_now, worst
 from ._host_resources import kernel_oom_kills
 from ._process import run_side_by_side
-from ._redaction import Redactor, secrets_of_environment
+from ._redaction import redactor_of
 
 Facts = dict[str, t.Any]
 
@@ -66,6 +66,7 @@ class ComposeOptions:
     restart_window_seconds: float = 600.0
     config_timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
     kernel_oom_kills: t.Optional[t.Callable[[], t.Sequence[t.Mapping[str, t.Any]]]] = None
+    read_configs: bool = True
 
     @classmethod
     def from_params(cls, params: t.Mapping[str, t.Any]) -> ComposeOptions:
@@ -94,7 +95,8 @@ class ComposeCollector:
 
     def begin(self) -> None:
         """Start to read the Compose files, and take the first sample of the counters."""
-        start_configs(self._stacks, self._options.config_timeout_seconds)
+        if self._options.read_configs:
+            start_configs(self._stacks, self._options.config_timeout_seconds)
         self._sampler.begin()
         self._begun = True
 
@@ -214,10 +216,7 @@ def check_compose(params: t.Mapping[str, t.Any]) -> Facts:
 
 def redacted(facts: Facts, stacks: t.Sequence[Stack]) -> Facts:
     """Return *facts* without the secrets that the containers of *stacks* know, or that look like some."""
-    containers = [container for stack in stacks for container in stack.siblings]
-    secrets = {secret for container in containers for secret in secrets_of_environment(container.env)}
-    names = {name for container in containers for name in (container.project, container.service, container.name)}
-    return t.cast(Facts, Redactor(secrets, names).tree(facts))
+    return t.cast(Facts, redactor_of(stacks).tree(facts))
 
 
 @dataclasses.dataclass(frozen=True)

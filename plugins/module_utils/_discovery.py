@@ -299,6 +299,10 @@ class Stack:
         """Why there is no resolved Compose file."""
         return self.pending_config.error if self.pending_config else self._config_error
 
+    def declare(self, config: ComposeConfig) -> None:
+        """Take *config* for the resolved Compose file, which was read before."""
+        self.pending_config, self._config, self._config_error = None, config, None
+
     @property
     def services(self) -> list[str]:
         """The services that have containers, in order of their names."""

@@ -233,6 +233,10 @@ class Engine:
         """Return the answer to ``GET /system/df``. An engine with much to count takes long over it."""
         return t.cast(Raw, self._ask("disk usage", self._client.df))
 
+    def networks(self) -> list[Raw]:
+        """Return the engine's networks with their options and subnets."""
+        return t.cast(list[Raw], self._ask("networks", self._client.networks))
+
     # -- containers and images --------------------------------------------------------------------------------------
 
     def containers(self, include_stopped: bool = True, labels: t.Sequence[str] = ()) -> list[Raw]:

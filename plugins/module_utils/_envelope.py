@@ -105,3 +105,13 @@ def rfc3339(moment: t.Union[datetime.datetime, float, None]) -> t.Optional[str]:
     moment = moment.astimezone(datetime.timezone.utc)
     precision = "milliseconds" if moment.microsecond else "seconds"
     return moment.isoformat(timespec=precision).replace("+00:00", "Z")
+
+
+def human_bytes(value: float) -> str:
+    """Return a number of bytes with a binary unit, e.g. ``512 MiB``."""
+    number = float(value)
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(number) < 1024 or unit == "TiB":
+            return f"{number:.0f} {unit}" if unit == "B" or number >= 100 or number == int(number) else f"{number:.1f} {unit}"
+        number /= 1024
+    raise AssertionError("unreachable")

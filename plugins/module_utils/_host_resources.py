@@ -600,9 +600,7 @@ def kernel_oom_kills(since: float, known: t.Container[str] = ()) -> list[dict[st
 
 # -- the engine's disk use ---------------------------------------------------------------------------------------------
 
-_NO_DISK_USE: dict[str, t.Optional[int]] = dict.fromkeys(
-    ("images_bytes", "containers_bytes", "volumes_bytes", "build_cache_bytes", "reclaimable_bytes")
-)
+_NO_DISK_USE: dict[str, t.Optional[int]] = dict.fromkeys(("images_bytes", "containers_bytes", "volumes_bytes", "build_cache_bytes", "reclaimable_bytes"))
 
 
 def docker_disk_facts(usage: t.Mapping[str, t.Any]) -> dict[str, t.Optional[int]]:

@@ -120,7 +120,7 @@ class Endpoint:
             JsonCondition.parse(condition)
         for key in ("timeout_seconds", "retry_delay_seconds", "warning_ms", "critical_ms", "certificate_warning_days", "certificate_critical_days"):
             if key in values:
-                values[key] = float(values[key])
+                values[key] = None if values[key] is None and key in ("warning_ms", "critical_ms") else float(values[key])
         if values.get("timeout_seconds", 1.0) <= 0:
             raise ValueError(f"timeout_seconds of {values['name']} must be more than 0")
         return cls(**values)
@@ -736,9 +736,7 @@ def _own_address(container: ContainerRef) -> t.Optional[str]:
     return next((str(network["ip_address"]) for network in container.networks.values() if network["ip_address"]), None)
 
 
-def _guesses(
-    container: ContainerRef, inner: int, host: str, outer: int, health: t.Optional[str], common: t.Mapping[str, t.Any]
-) -> t.Iterator[Endpoint]:
+def _guesses(container: ContainerRef, inner: int, host: str, outer: int, health: t.Optional[str], common: t.Mapping[str, t.Any]) -> t.Iterator[Endpoint]:
     """Yield what to ask of one port; *health* counts where it names this very port."""
     parts = urllib.parse.urlsplit(health) if health and _origin(urllib.parse.urlsplit(health))[2] == inner else None
     scheme = parts.scheme if parts else "https" if inner in _TLS_PORTS else "http"

@@ -53,16 +53,34 @@ class Cursors:
         """Return what *path* holds; where it is missing or damaged, nothing was read before (the latter is a problem)."""
         try:
             with open(path, encoding="utf-8") as handle:
-                state = json.load(handle)
+                return cls.from_state(json.load(handle), path)
+        except FileNotFoundError:
+            return cls(path)
+        except (OSError, ValueError) as error:
+            problems.append(CheckError(path, f"the state is not readable: {error}", "The window was read instead; the state is written anew.", "state"))
+            return cls(path)
+
+    @classmethod
+    def from_state(cls, state: t.Any, path: str = "") -> Cursors:
+        """Return what :meth:`as_state` gave, for those who keep it within a state of their own.
+
+        :raises ValueError: it is something else.
+        """
+        try:
             if state["version"] != VERSION:
                 raise ValueError(f"its version is {state['version']}")
             places = {str(name): _Place(**{key: type_of(value) for key, value, type_of in _fields(entry)}) for name, entry in state["sources"].items()}
             return cls(path, float(state["saved_at"]), places)
-        except FileNotFoundError:
-            return cls(path)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            problems.append(CheckError(path, f"the state is not readable: {error}", "The window was read instead; the state is written anew.", "state"))
-            return cls(path)
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from None
+
+    def as_state(self, now: float) -> dict[str, t.Any]:
+        """Return the places as JSON has them."""
+        return {"version": VERSION, "saved_at": now, "sources": {name: _as_json(place) for name, place in sorted(self._places.items())}}
+
+    def keep_only(self, names: t.Container[str]) -> None:
+        """Forget the logs that are not among *names*."""
+        self._places = {name: place for name, place in self._places.items() if name in names}
 
     def knows(self, name: str) -> bool:
         """Tell whether the log called *name* was read before."""
@@ -90,11 +108,10 @@ class Cursors:
 
     def save(self, now: float, problems: list[CheckError]) -> None:
         """Write the state whole or not at all, readable by its owner only."""
-        state = {"version": VERSION, "saved_at": now, "sources": {name: _as_json(place) for name, place in sorted(self._places.items())}}
         directory = os.path.dirname(os.path.abspath(self.path))
         try:
             os.makedirs(directory, mode=0o750, exist_ok=True)
-            write_whole(self.path, json.dumps(state).encode())
+            write_whole(self.path, json.dumps(self.as_state(now)).encode())
         except OSError as error:
             problems.append(CheckError(self.path, f"the state could not be written: {error.strerror}", f"Look with: ls -ld {directory}", "state"))
 

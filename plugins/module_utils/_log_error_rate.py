@@ -50,7 +50,8 @@ class LogOptions:
     """What to count. *since* and *until* (seconds since the epoch) win over *window_seconds*, which ends now.
 
     *errors* counts errors at or above a level in the window, *percent* is their share of the records (where there are at
-    least *minimum_records*), *per_minute* their number per minute. *zone* is that of times without one.
+    least *minimum_records*), *per_minute* their number per minute. *zone* is that of times without one. Where reading goes on from
+    where it ended before, what is new counts whatever its time, or from *oldest* on.
     """
 
     window_seconds: float = 3600.0
@@ -71,6 +72,7 @@ class LogOptions:
     units: tuple[str, ...] = ()
     state_file: t.Optional[str] = None
     check_mode: bool = False
+    oldest: t.Optional[float] = None
 
 
 @dataclasses.dataclass
@@ -89,10 +91,13 @@ class _Result:
     errors: list[CheckError] = dataclasses.field(default_factory=list)
 
 
-def collect_logs(stacks: t.Sequence[Stack], engine: t.Optional[Engine], options: LogOptions) -> tuple[Facts, Facts]:
+def collect_logs(
+    stacks: t.Sequence[Stack], engine: t.Optional[Engine], options: LogOptions, cursors: t.Optional[Cursors] = None, now: t.Optional[float] = None
+) -> tuple[Facts, Facts]:
     """Return the envelopes ``logs`` and ``requests`` over all logs of *stacks* and those at *options.paths*.
 
-    Where paths are given, of the stacks only the containers' own logs are read beside them.
+    Where paths are given, of the stacks only the containers' own logs are read beside them. With *cursors* only what is new
+    is read, and they remember how far; keeping them is the caller's.
     """
     sources: list[LogSource] = []
     for stack in stacks:
@@ -101,7 +106,7 @@ def collect_logs(stacks: t.Sequence[Stack], engine: t.Optional[Engine], options:
     listed, errors = path_sources(options.paths, stacks)
     sources.extend(listed)
     sources.extend(LogSource(f"journald:{unit}", "journald", unit=unit) for unit in options.units)
-    return analyse(sources, engine, options, errors=errors)
+    return analyse(sources, engine, options, now, errors, cursors)
 
 
 def check_logs(params: t.Mapping[str, t.Any], check_mode: bool = False) -> Facts:
@@ -135,23 +140,21 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def _options(params: t.Mapping[str, t.Any], check_mode: bool) -> LogOptions:
-    window = str(params["window"]).strip()
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([smhd]?)", window)
-    if window != "all" and (not match or not float(match[1])):
-        raise ValueError(f"window must be 'all' or a time span as 90s, 15m, 1h or 3d, not {window!r}")
+    whole = str(params["window"]).strip() == "all"
+    window = 0.0 if whole else window_seconds(params["window"], "'all' or a time span")
     zone = params["timezone"] or ""
     if zone and zone_of(zone) is None:
         raise ValueError(f"timezone must be UTC, an offset as +08:00 or a name that the target knows, not {zone!r}")
-    since, until = (_moment(params, name, zone) for name in ("since", "until"))
+    since, until = (moment_of(params, name, zone) for name in ("since", "until"))
     if since is not None and until is not None and since >= until:
         raise ValueError("since must be before until")
     return LogOptions(
-        window_seconds=float(match[1]) * _UNITS[match[2] or "s"] if match else 0.0,
+        window_seconds=window,
         slow_request_ms=params["slow_request_ms"],
         paths=tuple(params["paths"]),
         since=since,
         until=until,
-        whole=window == "all" and since is None,
+        whole=whole and since is None,
         baseline=params["baseline"],
         requests=params["requests"],
         minimum_level={"warning": WARNING, "error": ERROR, "critical": CRITICAL}[params["level"]],
@@ -167,7 +170,22 @@ def _options(params: t.Mapping[str, t.Any], check_mode: bool) -> LogOptions:
     )
 
 
-def _moment(params: t.Mapping[str, t.Any], name: str, zone: str) -> t.Optional[float]:
+def window_seconds(window: t.Any, allowed: str = "a time span") -> float:
+    """Return the seconds of a time span as ``15m``.
+
+    :raises ValueError: it is none; the text says what is *allowed*.
+    """
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([smhd]?)", str(window).strip())
+    if not match or not float(match[1]):
+        raise ValueError(f"window must be {allowed} as 90s, 15m, 1h or 3d, not {str(window).strip()!r}")
+    return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+def moment_of(params: t.Mapping[str, t.Any], name: str, zone: str) -> t.Optional[float]:
+    """Return the option *name* of *params*, a time or a date, as seconds since the epoch; what has no zone is in *zone*, or UTC.
+
+    :raises ValueError: it is none.
+    """
     text = params[name]
     if text is None:
         return None
@@ -203,22 +221,23 @@ def analyse(
     options: LogOptions,
     now: t.Optional[float] = None,
     errors: t.Sequence[CheckError] = (),
+    cursors: t.Optional[Cursors] = None,
 ) -> tuple[Facts, Facts]:
     """Read *sources* once and return the envelopes ``logs`` and ``requests`` as the facts schema has them."""
     now = time.time() if now is None else now
     problems = list(errors)
-    cursors: t.Optional[Cursors] = None
-    if options.state_file:
+    state_file = options.state_file if cursors is None else None
+    if state_file:
         # Here, because few runs need it, and this one should be over before it is noticed.
         from ._log_cursor import Cursors as StateFile
 
-        cursors = StateFile.load(options.state_file, problems)
+        cursors = StateFile.load(state_file, problems)
     end = options.until if options.until is not None else now
     start = 0.0 if options.whole else options.since if options.since is not None else end - options.window_seconds
     if cursors is not None and cursors.saved_at is not None and options.since is None and not options.whole:
         start = min(cursors.saved_at, end)
     results = [_read(source, engine, options, start, end, cursors) for source in sources]
-    if cursors is not None and not options.check_mode:
+    if cursors is not None and state_file and not options.check_mode:
         cursors.save(now, problems)
     for result in results:
         problems.extend(result.errors)
@@ -229,8 +248,8 @@ def _read(source: LogSource, engine: t.Optional[Engine], options: LogOptions, st
     finite = options.baseline and not options.whole and cursors is None
     tally = Tally(start, end, start - (end - start) if finite else None, RequestTally(options.slow_request_ms) if options.requests else None)
     if cursors is not None and cursors.knows(source.name):
-        # What was not read before counts now, whatever its time.
-        tally.window.start, tally.baseline.start = 0.0, 0.0
+        # What was not read before counts now.
+        tally.window.start, tally.baseline.start = options.oldest or 0.0, 0.0
         tally.baseline.end = 0.0
         tally.window.end = float("inf") if options.until is None else end
     result = _Result(source, tally)
@@ -262,9 +281,7 @@ def _read(source: LogSource, engine: t.Optional[Engine], options: LogOptions, st
     return result
 
 
-def _try_files(
-    source: LogSource, engine: t.Optional[Engine], result: _Result, scanner: Scanner, options: LogOptions, cursors: t.Optional[Cursors]
-) -> bool:
+def _try_files(source: LogSource, engine: t.Optional[Engine], result: _Result, scanner: Scanner, options: LogOptions, cursors: t.Optional[Cursors]) -> bool:
     """Read the files of a log; ``False`` where they are not for us to read, but the engine may give them."""
     try:
         _read_files(source, source.path or "", result, scanner, options, cursors)

@@ -63,7 +63,7 @@ ANY_CLF_MINUTE = rb".{17}"
 EPOCH_SECOND = rb"\d{10}"
 #: Seconds in so many more characters. A leap second is one of the next minute, and a line cut off there has no level.
 SECONDS = rb":[0-5][^\n]{%d}"
-_GAP = rb'[\]):,]{0,2}(?:[ \t|]{1,9}(?!' + _UPPER + _AFTER + rb')[^\s|"\\]{1,80}){0,6}?[ \t|]{0,9}[\[(<]?'
+_GAP = rb"[\]):,]{0,2}(?:[ \t|]{1,9}(?!" + _UPPER + _AFTER + rb')[^\s|"\\]{1,80}){0,6}?[ \t|]{0,9}[\[(<]?'
 _CLF_HEAD = rb"[\w.:%-]{1,64} \S{1,64} \S{1,64} \["
 _REQUEST = rb'"([A-Z]{3,10}) ([^" ]{1,4000})[^"]{0,20}" (\d{3})(?![\w])'
 
@@ -255,6 +255,13 @@ def parse(line: bytes, clock: Clock) -> t.Optional[Record]:
     if b"=" in line and (b"level=" in line or b"lvl=" in line or b"severity=" in line):
         return _parse_logfmt(line, clock)
     return None
+
+
+def without_time(line: str) -> str:
+    """Return *line* without the time that it begins with."""
+    match = _TIME_FIRST.match(line.encode("utf-8", "replace")) if line[:1] in tuple("0123456789[(") else None
+    # A time has one byte for each character.
+    return line[match.end() :].lstrip(" \t|:,-])") if match else line
 
 
 def _time_first(line: bytes, match: t.Match[bytes], clock: Clock) -> t.Optional[Record]:
@@ -485,10 +492,8 @@ def _learn_text(line: bytes, record: Record) -> t.Optional[Layout]:
 def _gap_like(gap: bytes) -> bytes:
     """Return a pattern for what stands between time and level in lines like the one with *gap*: as many words, any but levels."""
     tokens = re.findall(rb"[ \t|]+|[^ \t|]+", gap)
-    word = rb'(?!(?=[A-Z])' + _UPPER + _AFTER + rb')[^\s|"\\]{1,80}'
-    return b"".join(
-        word if 0 < number < len(tokens) - 1 and token.strip(b" \t|") else re.escape(token) for number, token in enumerate(tokens)
-    )
+    word = rb"(?!(?=[A-Z])" + _UPPER + _AFTER + rb')[^\s|"\\]{1,80}'
+    return b"".join(word if 0 < number < len(tokens) - 1 and token.strip(b" \t|") else re.escape(token) for number, token in enumerate(tokens))
 
 
 def _spans(text: str) -> t.Iterator[tuple[str, int, int]]:

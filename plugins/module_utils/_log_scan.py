@@ -685,9 +685,7 @@ class Scanner:
         self._minutes[text] = minute
         return minute
 
-    def _requests(
-        self, data: bytes, start: int, end: int, items: set[bytes], hits: list[_Hit], read: list[_Read]
-    ) -> t.Optional[list[tuple[bytes, ...]]]:
+    def _requests(self, data: bytes, start: int, end: int, items: set[bytes], hits: list[_Hit], read: list[_Read]) -> t.Optional[list[tuple[bytes, ...]]]:
         """Return the requests of the block's lines; ``None`` where some may be hidden from the pattern."""
         window, layout = self.tally.window, self._layouts[0]
         inside = {bool(window.covers(minute)) for minute in {self._good[key] for key in items if key in self._good}}

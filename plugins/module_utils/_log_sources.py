@@ -66,9 +66,7 @@ def discover_sources(stack: Stack, engine: t.Optional[Engine]) -> list[LogSource
                 real = os.path.realpath(path)
                 if real not in seen:
                     seen.add(real)
-                    found.append(
-                        LogSource(path, "file", path, container.project, container.service, zone=container.env.get("TZ") or None)
-                    )
+                    found.append(LogSource(path, "file", path, container.project, container.service, zone=container.env.get("TZ") or None))
     return found
 
 
@@ -96,13 +94,13 @@ def _files_on(mount: t.Mapping[str, t.Any]) -> list[str]:
     return [source] if base_of(source).endswith(".log") and stat_file(source) else []
 
 
-def lines_of_engine(source: LogSource, engine: t.Optional[Engine], since: float) -> bytes:
-    """Return the newest lines of a container's log from the engine, each in the wrapper that json-file has.
+def lines_of_engine(source: LogSource, engine: t.Optional[Engine], since: t.Optional[float], lines: int = API_LINES) -> bytes:
+    """Return the newest *lines* of a container's log from the engine, each in the wrapper that json-file has.
 
     :raises CheckError: code ``driver-unreadable`` or that of the engine.
     """
     if source.driver == "journald":
-        return lines_of_journal(source, since)
+        return lines_of_journal(source, since, lines)
     if source.driver == "none" or engine is None or source.container_id is None:
         raise CheckError(
             source.name,
@@ -112,7 +110,7 @@ def lines_of_engine(source: LogSource, engine: t.Optional[Engine], since: float)
         )
     return b"".join(
         _wrapped(text.decode("utf-8", "replace"), when)
-        for line in engine.logs_tail(source.container_id, API_LINES, since, timestamps=True).split(b"\n")
+        for line in engine.logs_tail(source.container_id, lines, since, timestamps=True).split(b"\n")
         for when, text in _of_line(line)
     )
 
@@ -135,7 +133,7 @@ def _of_line(line: bytes) -> t.Iterator[tuple[str, bytes]]:
         yield when, text
 
 
-def lines_of_journal(source: LogSource, since: float) -> bytes:
+def lines_of_journal(source: LogSource, since: t.Optional[float], lines: int = API_LINES) -> bytes:
     """Return what the journal has of a container or a unit since a moment, in the same wrapper.
 
     :raises CheckError: ``not-installed``, ``permission-denied``, ``timeout`` or ``driver-unreadable``.
@@ -143,11 +141,11 @@ def lines_of_journal(source: LogSource, since: float) -> bytes:
     from ._process import run_command
 
     match = f"CONTAINER_ID_FULL={source.container_id}" if source.container_id else f"_SYSTEMD_UNIT={source.unit}"
-    argv = ["journalctl", "--output=json", "--no-pager", "--quiet", f"--lines={API_LINES}", f"--since=@{max(0, int(since))}", match]
+    argv = ["journalctl", "--output=json", "--no-pager", "--quiet", f"--lines={lines}", f"--since=@{max(0, int(since or 0))}", match]
     done = run_command(argv, TIMEOUT_SECONDS)
     if done.exit_code != 0 and not done.stdout:
         raise CheckError(source.name, done.error_text.strip()[:300] or f"journalctl ended with {done.exit_code}", f"Run: {' '.join(argv)}", "driver-unreadable")
-    lines = []
+    wrapped = []
     for line in done.stdout.split(b"\n"):
         try:
             entry = json.loads(line)
@@ -159,8 +157,8 @@ def lines_of_journal(source: LogSource, since: float) -> bytes:
         # Docker gives everything on stderr the priority of an error, so a container's says nothing.
         priority = str(entry.get("PRIORITY", "")) if not source.container_id else ""
         prefix = {"0": "CRITICAL: ", "1": "CRITICAL: ", "2": "CRITICAL: ", "3": "ERROR: ", "4": "WARNING: "}.get(priority, "INFO: " if priority else "")
-        lines.append(_wrapped(prefix + text, rfc3339(moment) or ""))
-    return b"".join(lines)
+        wrapped.append(_wrapped(prefix + text, rfc3339(moment) or ""))
+    return b"".join(wrapped)
 
 
 def _wrapped(text: str, when: str) -> bytes:

@@ -102,9 +102,7 @@ def environment_links(env: t.Mapping[str, str], names: t.Mapping[str, str], port
     return list(found)
 
 
-def _places(
-    variable: str, env: t.Mapping[str, str], names: t.Mapping[str, str], ports: t.Mapping[str, t.Optional[int]]
-) -> t.Iterator[tuple[str, int]]:
+def _places(variable: str, env: t.Mapping[str, str], names: t.Mapping[str, str], ports: t.Mapping[str, t.Optional[int]]) -> t.Iterator[tuple[str, int]]:
     value = env[variable].strip().strip("\"'")
     if len(value) > 8192:
         return

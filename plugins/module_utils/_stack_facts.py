@@ -18,6 +18,7 @@ import functools
 import os
 import platform
 import socket
+import threading
 import time
 import typing as t
 
@@ -30,12 +31,13 @@ from ._host_resources import HostCollector, kernel_oom_kills
 from ._http_probe import collect_http
 from ._log_error_rate import LogOptions, collect_logs
 from ._migrations import collect_migrations
-from ._ports import collect_ports
+from ._ports import Listening, collect_ports, read_listening
 from ._postgres import Login, PostgresOptions, StatementOptions
 from ._postgres_health import collect_postgres
 from ._postgres_logins import collect_logins
 from ._postgres_session import Limits
 from ._process import Outcome, run_side_by_side
+from ._published_ports import Expected, collect_firewall
 from ._service_links import collect_links
 
 Facts = dict[str, t.Any]
@@ -54,6 +56,7 @@ COLLECTORS: tuple[str, ...] = (
     "migrations",
     "links",
     "ports",
+    "firewall",
     "host",
 )
 
@@ -79,11 +82,13 @@ class FactsOptions:
     sample_seconds: float = 0.0
     timeout_seconds: float = 60.0
     collectors: frozenset[str] = frozenset(COLLECTORS)
+    firewall_expected: t.Optional[tuple[Expected, ...]] = None
 
     @classmethod
     def from_params(cls, params: t.Mapping[str, t.Any]) -> FactsOptions:
         """Return the options from the parameters of ``stack_facts``."""
         stacks = params.get("stacks") or []
+        expected = params.get("firewall_expected")
         return cls(
             engine=EngineOptions.from_params(params),
             selections=tuple(Selection.from_params(stack) for stack in stacks) or (Selection.from_params(params),),
@@ -95,6 +100,7 @@ class FactsOptions:
             sample_seconds=float(params["sample_seconds"]),
             timeout_seconds=float(params["timeout_seconds"]),
             collectors=frozenset(params.get("collectors") or COLLECTORS),
+            firewall_expected=None if expected is None else tuple(Expected.from_params(one) for one in expected),
         )
 
 
@@ -157,11 +163,13 @@ def _work(options: FactsOptions, engine: t.Union[Engine, CheckError], stacks: li
         statements=StatementOptions(sample_seconds=options.sample_seconds),
     )
     logs = LogOptions(window_seconds=options.window_seconds, slow_request_ms=options.slow_request_ms, paths=options.log_paths)
+    listening = _Once()
     work: dict[str, t.Callable[[], Facts]] = {
         "http": functools.partial(collect_http, stacks, options.endpoints, remote=remote, engine=known),
         "logs": functools.partial(_logs_and_requests, stacks, known, logs),
         "postgres": functools.partial(collect_postgres, stacks, known, postgres),
-        "ports": functools.partial(collect_ports, stacks, known),
+        "ports": functools.partial(collect_ports, stacks, known, listening),
+        "firewall": functools.partial(collect_firewall, stacks, known, options.firewall_expected, listening=listening),
         "host": functools.partial(host.finish, stacks, known, [("declared", path) for path in options.log_paths]),
     }
     if known is not None:
@@ -175,6 +183,20 @@ def _work(options: FactsOptions, engine: t.Union[Engine, CheckError], stacks: li
         work["migrations"] = functools.partial(collect_migrations, stacks, known)
         work["links"] = functools.partial(collect_links, stacks, known)
     return work
+
+
+class _Once:
+    """What listens, for whoever asks first: finding out whose it is takes going through all processes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seen: t.Optional[Listening] = None
+
+    def __call__(self, stacks: t.Sequence[Stack], engine: t.Optional[Engine]) -> Listening:
+        with self._lock:
+            if self._seen is None:
+                self._seen = read_listening(stacks, engine)
+            return self._seen
 
 
 def _logs_and_requests(stacks: t.Sequence[Stack], engine: t.Optional[Engine], options: LogOptions) -> Facts:

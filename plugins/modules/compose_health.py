@@ -510,8 +510,13 @@ containers:
           type: int
           returned: always
           sample: 58720256
+        memory_lowest_bytes:
+          description: The lower of two samples of it, which says more about what the container keeps.
+          type: int
+          returned: always
+          sample: 57671680
         memory_percent:
-          description: The same in percent of its own limit. Null where it has none.
+          description: Its memory in percent of its own limit. Null where it has none.
           type: float
           returned: always
           sample: 87.5

@@ -105,6 +105,23 @@ options:
       - Directory on the controller with one C(<host>.json) for each host, as M(stackops.runbook.stack_facts) returned it.
         These are judged instead of what this run collected, and the report says so.
     type: path
+  bundle:
+    description:
+      - A bundle that M(stackops.runbook.support_bundle_write) wrote, on the controller. The facts in it are judged instead of what this run
+        collected, and the report says so.
+    type: path
+  compare_bundle:
+    description:
+      - An earlier bundle. What is new, ongoing and resolved in the report is then against this one, and not against the latest report.
+      - Both bundles have to call the hosts the same, see O(stackops.runbook.support_bundle_write#module:map).
+    type: path
+  view:
+    description:
+      - What the terminal shows. V(findings) is what is wrong and why, V(ports) a table of every host's ports with the fix of each bad one.
+        The report is the same.
+    type: str
+    choices: [findings, ports]
+    default: findings
   lint_only:
     description:
       - Only load the rules and run their own tests.
@@ -112,6 +129,7 @@ options:
     default: false
 seealso:
   - module: stackops.runbook.stack_facts
+  - module: stackops.runbook.support_bundle_write
 """
 
 EXAMPLES = r"""

@@ -14,7 +14,7 @@ author:
   - stackops.runbook contributors (@stackops)
 description:
   - Runs all checks of the collection side by side in one task - containers, endpoints, logs, PostgreSQL, migrations, links between
-    services, ports and the host itself - over one connection to the engine and with one time limit.
+    services, ports, the firewall and the host itself - over one connection to the engine and with one time limit.
   - This is the collecting half of the role P(stackops.runbook.diagnose#role). The modules for single checks run the same code.
   - Nothing has to be set. All Compose projects on the host are found by their containers' labels.
   - Passwords and tokens that the stack's containers know, and what looks like some, are taken out of the facts before they leave the host.
@@ -92,8 +92,34 @@ options:
       - Run only these. Without any, all of them run.
     type: list
     elements: str
-    choices: [engine, compose, http, logs, requests, postgres, database_logins, migrations, links, ports, host]
+    choices: [engine, compose, http, logs, requests, postgres, database_logins, migrations, links, ports, firewall, host]
     default: []
+  firewall_expected:
+    description:
+      - The ports of the host that are meant to be reachable from outside, for the collector V(firewall), as
+        O(stackops.runbook.published_ports#module:expected).
+    type: list
+    elements: dict
+    suboptions:
+      port:
+        description: Port of the host, as published.
+        type: int
+        required: true
+      protocol:
+        description: Protocol of the port.
+        type: str
+        choices: [tcp, udp, sctp]
+        default: tcp
+      family:
+        description: IP version for which it is meant to be reachable.
+        type: str
+        choices: [any, ipv4, ipv6]
+        default: any
+      from:
+        description: Addresses and networks that are meant to reach it. Without any, everybody.
+        type: list
+        elements: str
+        default: []
   window_seconds:
     description:
       - How far back logs are read.
@@ -128,6 +154,7 @@ seealso:
   - module: stackops.runbook.http_probe
   - module: stackops.runbook.log_error_rate
   - module: stackops.runbook.pg_slow_queries
+  - module: stackops.runbook.published_ports
 """
 
 EXAMPLES = r"""
@@ -227,7 +254,12 @@ facts:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.stackops.runbook.plugins.module_utils._arguments import docker_connection_arguments, project_selection_arguments
+from ansible_collections.stackops.runbook.plugins.module_utils._arguments import (
+    docker_connection_arguments,
+    expected_port_arguments,
+    project_selection_arguments,
+)
+from ansible_collections.stackops.runbook.plugins.module_utils._envelope import CheckError
 from ansible_collections.stackops.runbook.plugins.module_utils._http_probe import endpoint_arguments, hide_secrets
 from ansible_collections.stackops.runbook.plugins.module_utils._stack_facts import COLLECTORS, FactsOptions, collect_facts
 
@@ -253,6 +285,7 @@ def main() -> None:
             "log_paths": {"type": "list", "elements": "str", "default": []},
             "postgres": {"type": "list", "elements": "dict", "default": [], "options": server},
             "collectors": {"type": "list", "elements": "str", "choices": list(COLLECTORS), "default": []},
+            "firewall_expected": {"type": "list", "elements": "dict", "options": expected_port_arguments()},
             "window_seconds": {"type": "int", "default": 3600},
             "slow_request_ms": {"type": "int", "default": 1000},
             "sample_seconds": {"type": "float", "default": 0},
@@ -261,7 +294,10 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    options = FactsOptions.from_params({**module.params, "endpoints": [dict(endpoint) for endpoint in module.params["endpoints"]]})
+    try:
+        options = FactsOptions.from_params({**module.params, "endpoints": [dict(endpoint) for endpoint in module.params["endpoints"]]})
+    except CheckError as error:
+        module.fail_json(msg=f"firewall_expected: {error.reason}. {error.hint}")
     # What Ansible masks by itself includes every short value of a header, and with it the numbers of the result.
     logins = {server[key] for server in module.params["postgres"] for key in ("login_password", "dsn") if server[key]}
     module.no_log_values = hide_secrets(module.params) | logins

@@ -17,9 +17,11 @@ import typing as t
 from ._handover import take_over
 from ._html import render_html
 from ._judge import Options, SilenceError, judge_host, run_tests
+from ._port_table import render_ports
 from ._report import build_report, failed_row, fired, read_previous, unreachable_row, write_report
 from ._rules import RuleError, RuleSet, lint, load_rules, threshold_problems
 from ._terminal import render_terminal
+from ._trends import trends
 
 Report = dict[str, t.Any]
 #: What came of collecting from one host: ``reachable``, and ``result`` (schema, host, facts) or a ``reason``.
@@ -107,20 +109,30 @@ class Diagnosis:
         """Return what is wrong with the rules: warnings of the linter, and tests inside the rules that fail."""
         return [str(problem) for problem in lint(self._arguments["rule_dirs"])] + run_tests(self._rules)
 
-    def judge(self, rows: t.Mapping[str, Row], recorded_facts: str = "") -> Report:
-        """Return the report over *rows*, compared with the latest one in the report's directory.
+    def judge(self, rows: t.Mapping[str, Row], recorded_facts: str = "", before: t.Optional[t.Mapping[str, Row]] = None) -> Report:
+        """Return the report over *rows*, compared with what they were *before*, else with the latest one in the report's directory.
 
         *recorded_facts* is where they were read from, when they were not collected in this run.
         """
-        hosts = {host: self._judge_row(host, row) for host, row in rows.items()}
-        return build_report(hosts, self._options, read_previous(self._arguments["report_dir"]), self._rules, recorded_facts)
+        if before is None:
+            previous = read_previous(self._arguments["report_dir"])
+        else:
+            judged_before = {host: self._judge_row(host, row, {}) for host, row in before.items()}
+            previous = build_report(judged_before, self._options, None, self._rules, recorded_facts)
+        known = (previous or {}).get("hosts") or {}
+        hosts = {host: self._judge_row(host, row, (known.get(host) or {}).get("facts") or {}) for host, row in rows.items()}
+        return build_report(hosts, self._options, previous, self._rules, recorded_facts)
 
-    def _judge_row(self, host: str, row: Row) -> dict[str, t.Any]:
+    def _judge_row(self, host: str, row: Row, before: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         if not row.get("reachable"):
             return unreachable_row(str(row.get("reason") or ""))
         if "result" not in row:
             return failed_row(str(row.get("reason") or ""))
-        return judge_host(self._rules, host, row["result"], self._options)
+        result = row["result"]
+        facts = result.get("facts") or {}
+        # Where nothing was collected nothing is known of it: that must not look like something.
+        known = {**facts, "trends": trends(facts, (result.get("host") or {}).get("collected_at"), before.get("trends"))} if facts else facts
+        return judge_host(self._rules, host, {**result, "facts": known}, self._options)
 
     def write(self, report: Report) -> Written:
         """Write *report* in the formats asked for."""
@@ -130,7 +142,9 @@ class Diagnosis:
     def summary(self, written: Written, color: bool) -> str:
         """Return what the operator sees on the terminal."""
         page = written.paths.get("html") or next(iter(written.paths.values()))
-        return render_terminal(written.report, {"color": color, "path": str(page)})
+        if self._arguments.get("view") != "ports":
+            return render_terminal(written.report, {"color": color, "path": str(page)})
+        return render_terminal(written.report, {"color": color, "path": str(page), "body": render_ports(written.report, color)})
 
     def fails(self, report: Report) -> bool:
         """Say whether a finding is severe enough for the run to end as failed; an unreachable host is not a finding."""

@@ -25,9 +25,9 @@ from ..module_utils._files import write_whole
 _MAX_NAME = 200
 
 
-def handover_directory(run_directory: str) -> pathlib.Path:
-    """Return the directory in which one run keeps its facts; *run_directory* is Ansible's ``DEFAULT_LOCAL_TMP``."""
-    return pathlib.Path(run_directory) / "stackops.runbook-facts"
+def handover_directory(run_directory: str, what: str = "facts") -> pathlib.Path:
+    """Return the directory in which one run keeps its facts, or *what* else; *run_directory* is Ansible's ``DEFAULT_LOCAL_TMP``."""
+    return pathlib.Path(run_directory) / f"stackops.runbook-{what}"
 
 
 def _file_name(host: str) -> str:
@@ -54,3 +54,9 @@ def take_over(directory: pathlib.Path, host: str) -> t.Optional[dict[str, t.Any]
     if not isinstance(row, dict):
         raise ValueError(f"{directory / _file_name(host)}: expected a mapping")
     return row
+
+
+def archive_path(directory: pathlib.Path, host: str) -> pathlib.Path:
+    """Return where the archive of *host* is kept besides its row; the directory is made if it is not there."""
+    directory.mkdir(mode=0o700, exist_ok=True)
+    return directory / (_file_name(host)[: -len(".json")] + ".tar.gz")

@@ -19,7 +19,7 @@ Json = t.Any
 Facts = t.Mapping[str, Json]
 
 #: How the page shows a value: with which unit, alignment and ornament.
-KINDS = ("status", "text", "prose", "code", "id", "number", "bytes", "ms", "seconds", "percent", "meter", "boolean", "time", "list", "level", "new")
+KINDS = ("status", "text", "prose", "code", "id", "number", "bytes", "ms", "seconds", "percent", "meter", "boolean", "time", "list", "level", "new", "reach")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -356,6 +356,20 @@ TABLES: tuple[Table, ...] = (
             _column("max", "ms", "max_ms"),
         ),
         limit=10,
+    ),
+    Table(
+        "reachable",
+        _of("firewall.ports"),
+        (
+            _column("status", "status"),
+            _column("service", "code", "label"),
+            _column("address", "text", "host_ip"),
+            _column("port", "id", "host_port"),
+            _column("protocol"),
+            _column("ip_version", path="family"),
+            _column("from_outside", "reach", "class"),
+            _column("reason", "prose"),
+        ),
     ),
     Table(
         "published",

@@ -107,11 +107,7 @@ class Silence:
 
     def covers(self, host: str, finding: Finding) -> bool:
         """Return whether this is about *finding* of *host*, expired or not."""
-        return (
-            fnmatch.fnmatchcase(finding["rule"], self.rule)
-            and fnmatch.fnmatchcase(finding["object"], self.object)
-            and fnmatch.fnmatchcase(host, self.host)
-        )
+        return fnmatch.fnmatchcase(finding["rule"], self.rule) and fnmatch.fnmatchcase(finding["object"], self.object) and fnmatch.fnmatchcase(host, self.host)
 
     def expired(self, now: str) -> bool:
         """Return whether it no longer holds at *now*."""

@@ -24,7 +24,8 @@ import typing as t
 from ansible.errors import AnsibleConnectionFailure
 from ansible.playbook.task import Task
 
-from ._text import harmless, human_bytes
+from ..module_utils._envelope import human_bytes
+from ._text import harmless
 from ._time_limit import HostTimeout, time_limit
 
 Result = dict[str, t.Any]
@@ -171,9 +172,7 @@ class WatchedRun:
         asynchronous = task.async_val
         task.async_val = limit_seconds
         try:
-            result: Result = self._action._execute_module(
-                module_name=self._module_name, module_args=arguments, task_vars=self._task_vars, wrap_async=True
-            )
+            result: Result = self._action._execute_module(module_name=self._module_name, module_args=arguments, task_vars=self._task_vars, wrap_async=True)
         finally:
             # or the executor would wait for it once more
             task.async_val = asynchronous

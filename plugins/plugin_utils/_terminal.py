@@ -75,8 +75,8 @@ class _Group:
 def render_terminal(report: Report, options: t.Optional[t.Mapping[str, t.Any]] = None) -> str:
     """Return the summary of *report* as text.
 
-    *options*: ``width`` (100), ``height`` (40), ``color`` (ANSI colours; off), ``path`` (of the report, for the last line). The text
-    holds no control characters but line ends and, with *color*, colours; it is never to be evaluated as a template.
+    *options*: ``width`` (100), ``height`` (40), ``color`` (ANSI colours; off), ``path`` (of the report, for the last line), ``body`` (shown
+    in place of the findings). The text holds no control characters but line ends and, with *color*, colours; it is never to be evaluated as a template.
     """
     values = dict(options or {})
     language = report.get("language") if report.get("language") in LANGUAGES else "en"
@@ -88,6 +88,8 @@ def render_terminal(report: Report, options: t.Optional[t.Mapping[str, t.Any]] =
     tail = _asides(report, style)
     if values.get("path"):
         tail += ["", f"{style.words['report']}{style.words['colon']}{harmless(str(values['path']), 500)}"]
+    if values.get("body"):
+        return "\n".join(line.rstrip() for line in [*head, str(values["body"]).rstrip(), *tail]).rstrip() + "\n"
     groups = _groups(report)
     important = [group for group in groups if group.finding["severity"] != "info"]
     body = _body(important, style, style.height - len(head) - len(tail) - 1)

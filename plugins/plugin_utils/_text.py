@@ -19,6 +19,8 @@ import shlex
 import typing as t
 import unicodedata
 
+from ..module_utils._envelope import human_bytes
+
 LANGUAGES: tuple[str, ...] = ("en", "zh_TW")
 
 _PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*|\[\d+\])*)\s*\}\}")
@@ -48,6 +50,12 @@ def harmless(value: str, maximum: int = _MAXIMUM_VALUE) -> str:
     text = _ESCAPE_SEQUENCE.sub("", value[: maximum * 4])
     text = " ".join(_HARMFUL.sub(" ", text).split())
     return text if len(text) <= maximum else text[: maximum - 1].rstrip() + "…"
+
+
+def harmless_line(value: str, maximum: int = 4000) -> str:
+    """Return *value*, a line without its end, without control characters and cut to *maximum* characters; its blanks stay."""
+    text = _HARMFUL.sub(" ", _ESCAPE_SEQUENCE.sub("", value[: maximum * 4]).expandtabs(4)).rstrip()
+    return text if len(text) <= maximum else text[: maximum - 1] + "…"
 
 
 def display_width(text: str) -> int:
@@ -125,16 +133,6 @@ def _head(text: str, width: int) -> str:
         if used > width:
             return text[: max(position, 1)]
     return text
-
-
-def human_bytes(value: float) -> str:
-    """Return a number of bytes with a binary unit, e.g. ``512 MiB``."""
-    number = float(value)
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if abs(number) < 1024 or unit == "TiB":
-            return f"{number:.0f} {unit}" if unit == "B" or number >= 100 or number == int(number) else f"{number:.1f} {unit}"
-        number /= 1024
-    raise AssertionError("unreachable")
 
 
 def human_duration(seconds: float) -> str:

@@ -17,6 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 NAME = "stackops.runbook"
 
 MODULES = sorted(path for path in (ROOT / "plugins/modules").glob("*.py") if path.stem != "__init__")
+FILTERS = sorted(path for path in (ROOT / "plugins/filter").glob("*.py") if path.stem != "__init__")
 MODULE_UTILS = sorted(path for path in (ROOT / "plugins/module_utils").glob("*.py") if path.stem != "__init__")
 ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
 PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
@@ -28,7 +29,7 @@ def load(path: pathlib.Path) -> t.Any:
 
 
 def module_documents(module: pathlib.Path) -> dict[str, t.Any]:
-    """Return ``DOCUMENTATION``, ``EXAMPLES`` and ``RETURN`` of *module*, parsed."""
+    """Return ``DOCUMENTATION``, ``EXAMPLES`` and ``RETURN`` of *module* (or another plugin), parsed."""
     tree = ast.parse(module.read_text(encoding="utf-8"))
     return {
         node.targets[0].id: yaml.safe_load(ast.literal_eval(node.value))

@@ -17,7 +17,7 @@ from ansible.playbook.block import Block
 from ansible.playbook.handler import Handler
 from ansible.playbook.play import Play
 from ansible.playbook.task import Task
-from collection import MODULES, NAME, PLAYBOOKS, ROLES, ROOT, load, module_documents
+from collection import FILTERS, MODULES, NAME, PLAYBOOKS, ROLES, ROOT, load, module_documents
 
 KEYWORDS = {name for kind in (Block, Handler, Play, Task) for name in kind.fattributes} | {"include_role", "local_action", "action"}
 TASK_LISTS = ("tasks", "pre_tasks", "post_tasks", "handlers", "block", "rescue", "always")
@@ -107,7 +107,17 @@ def test_playbooks_are_thin(playbook: pathlib.Path) -> None:
         assert "vars_prompt" not in play
 
 
+@pytest.mark.parametrize("plugin", FILTERS, ids=lambda path: path.stem)
+def test_examples_of_a_filter_use_it_by_its_full_name(plugin: pathlib.Path) -> None:
+    documents = module_documents(plugin)
+    assert documents["DOCUMENTATION"]["name"] == plugin.stem
+    found = list(tasks_in(documents["EXAMPLES"]))
+    assert all(IN_FULL.match(key) for task in found for key in actions(task))
+    assert found
+    assert all(f"{NAME}.{plugin.stem}" in str(task) for task in found)
+
+
 def test_example_blocks_are_valid_yaml() -> None:
-    for module in MODULES:
+    for module in [*MODULES, *FILTERS]:
         assert set(module_documents(module)) == {"DOCUMENTATION", "EXAMPLES", "RETURN"}
         yaml.safe_dump(module_documents(module))

@@ -29,12 +29,12 @@ def test_both_languages_of_a_page_say_the_same(chinese: pathlib.Path) -> None:
     assert shapes[0] == shapes[1]
     tables = [[line.count("|") for line in page.splitlines() if line.startswith("|")] for page in pages]
     assert tables[0] == tables[1]
-    variables = [set(re.findall(r"\b(?:backup|restore)_[a-z_]+", page)) for page in pages]
+    variables = [set(re.findall(r"\b(?:backup|restore|monitoring)_[a-z_]+", page)) for page in pages]
     assert variables[0] == variables[1]
 
 
 def test_variables_in_the_pages_are_those_of_the_roles() -> None:
     readmes = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("roles/*/README.md"))
-    for page in ROOT.glob("docs/backup*.md"):
-        named = set(re.findall(r"(?<![-./\w])(?:backup|restore)_[a-z_]+\b(?![<(])", page.read_text(encoding="utf-8")))
+    for page in ROOT.glob("docs/*.md"):
+        named = set(re.findall(r"(?<![-./\w])(?:backup|restore|monitoring)_[a-z_]+\b(?![<(])", page.read_text(encoding="utf-8")))
         assert [name for name in sorted(named) if f"`{name}`" not in readmes and name != "backup_verify"] == []

@@ -10,7 +10,7 @@ import pathlib
 import re
 
 import pytest
-from collection import MODULES, PLAYBOOKS, ROLES, ROOT, load
+from collection import FILTERS, MODULES, PLAYBOOKS, ROLES, ROOT, load
 
 ENGLISH, CHINESE = ROOT / "README.md", ROOT / "README.zh-TW.md"
 READMES = (ENGLISH, CHINESE)
@@ -48,7 +48,7 @@ def test_make_targets_are_there(path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("path", GUIDES, ids=ids)
 def test_names_of_the_collection_are_there(path: pathlib.Path) -> None:
-    there = {item.stem for item in (*MODULES, *PLAYBOOKS)} | {role.name for role in ROLES}
+    there = {item.stem for item in (*MODULES, *FILTERS, *PLAYBOOKS)} | {role.name for role in ROLES}
     assert set(re.findall(r"stackops\.runbook\.([a-z_]+)", text(path))) <= there
 
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 
 import pytest
-from collection import MODULE_UTILS, MODULES, NAME, PLAYBOOKS, ROLES, ROOT
+from collection import FILTERS, MODULE_UTILS, MODULES, NAME, PLAYBOOKS, ROLES, ROOT
 
 # What a target may lack: everything that is not the standard library.
 IMPORT = """
@@ -73,6 +73,12 @@ def run(command: list[str], environment: dict[str, str]) -> str:
 def test_documentation_of_the_modules_renders(shipped: dict[str, str]) -> None:
     names = [f"{NAME}.{module.stem}" for module in MODULES]
     text = run(["ansible-doc", "--type", "module", *names], shipped)
+    assert [name for name in names if name not in text] == []
+
+
+def test_documentation_of_the_filters_renders(shipped: dict[str, str]) -> None:
+    names = [f"{NAME}.{path.stem}" for path in FILTERS]
+    text = run(["ansible-doc", "--type", "filter", *names], shipped)
     assert [name for name in names if name not in text] == []
 
 

@@ -603,6 +603,7 @@ class Host:
                 "migrations": self._migrations(),
                 "links": self._links(),
                 "ports": self._ports(),
+                "firewall": self._firewall(),
                 "host": self._resources(),
             },
         }
@@ -705,6 +706,7 @@ class Host:
                 "available": state == "running",
                 "cpu_percent": round(self.rng.uniform(0.2, 38), 1),
                 "memory_bytes": used,
+                "memory_lowest_bytes": used,
                 "memory_percent": round(used / limit * 100, 1),
                 "pids": self.rng.randint(3, 40),
             },
@@ -1066,6 +1068,65 @@ class Host:
         ]
         conflicts = [{"host_port": 8000, "protocol": "tcp", "wanted_by": f"{self.project}/{self.api}", "held_by": "python3", "held_by_pid": 2210}]
         return _envelope("ok", published=published, listeners=listeners, conflicts=conflicts if self.trouble == "port-taken" else [])
+
+    def _firewall(self) -> Json:
+        def port(label: str, number: int, version: int, word: str, verdict: str, status: str, reason: str, **more: t.Any) -> Json:
+            published = "/" in label
+            return {
+                "label": label,
+                "origin": "published" if published else "process",
+                "project": label.partition("/")[0] if published else None,
+                "service": label.partition("/")[2] if published else None,
+                "container": f"{label.replace('/', '-')}-1" if published else None,
+                "process": None if published else label,
+                "container_port": number if published else None,
+                "host_ip": "0.0.0.0" if version == 4 else "::",
+                "host_port": number,
+                "protocol": "tcp",
+                "family": f"ipv{version}",
+                "class": word,
+                "verdict": verdict,
+                "status": status,
+                "reason": reason,
+                "expected": None,
+                "reachable_from": [],
+                "interfaces": [],
+                "path": None,
+                "policy": {"engine": "ufw", "verdict": None, "rules": []},
+                "evidence": [],
+                "fix": [],
+                "survives_recreate": None,
+                "direct": None,
+                **more,
+            }
+
+        everybody = {"reachable_from": ["0.0.0.0/0"], "interfaces": ["eth0"]}
+        api = f"{self.project}/{self.api}"
+        ports = [
+            port("sshd", 22, 4, "exposed_intended", "reachable", "ok", "open to everybody, as ufw allows", path="local", **everybody),
+            port(api, 8000, 4, "loopback_only", "local", "ok", "bound to this host, and nobody outside gets in", host_ip="127.0.0.1"),
+        ]
+        if self.trouble == "port-taken":
+            reason = "open to everybody although ufw says no: DEFAULT_INPUT_POLICY=DROP"
+            rule = "-A DOCKER ! -i br-3f2a -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.18.0.2:8000"
+            evidence = [{"source": "iptables-nft-save", "table": "nat", "chain": "DOCKER", "rule": rule}]
+            ports.append(port(api, 8080, 4, "exposed_bypass", "reachable", "critical", reason, path="forwarded", evidence=evidence, **everybody))
+            ports.append(port(api, 8080, 6, "filtered", "filtered", "ok", "the rules let nobody in"))
+        host = {
+            "engine": "ufw",
+            "installed": ["ufw"],
+            "not_in_force": [],
+            "rules_in": ["iptables-nft"],
+            "mixed_iptables": False,
+            "rules": 140,
+            "readable": True,
+            "forwarding": {"ipv4": True, "ipv6": False},
+            "strict_forward_ports": None,
+            "outside_interfaces": ["eth0"],
+            "docker_version": "26.1.5",
+        }
+        worst = "critical" if any(one["status"] == "critical" for one in ports) else "ok"
+        return _envelope(worst, host_firewall=host, ports=ports, missing=[])
 
     def _resources(self) -> Json:
         cpus = self.rng.choice((2, 4, 8, 16))

@@ -93,6 +93,12 @@ def inventory(hosts: t.Sequence[StackHost]) -> pathlib.Path:
     return path
 
 
+def playbook(name: str, hosts: t.Sequence[StackHost], *argv: str, **variables: t.Any) -> str:
+    """Run a playbook over *hosts* and return what it prints."""
+    done = run(BIN / "ansible-playbook", "-i", inventory(hosts), f"playbooks/{name}.yml", "-e", json.dumps(variables), *argv, timeout_seconds=900)
+    return done.stdout + done.stderr
+
+
 @dataclasses.dataclass(frozen=True)
 class Diagnosed:
     """What one run of the playbook gave: the report, where it is, and what it printed."""

@@ -77,9 +77,7 @@ def test_logs_of_the_projects_are_found(host, results):
     names = {entry["name"] for entry in results["projects"]["sources"]}
     running = set(host.check_output("docker ps --format '{{.Names}}'").splitlines())
     assert {f"container:{name}" for name in running} <= names
-    mounted = host.check_output(
-        "docker inspect shop-backend-1 --format '{{range .Mounts}}{{if eq .Destination \"/app/logs\"}}{{.Source}}{{end}}{{end}}'"
-    )
+    mounted = host.check_output("docker inspect shop-backend-1 --format '{{range .Mounts}}{{if eq .Destination \"/app/logs\"}}{{.Source}}{{end}}{{end}}'")
     assert f"{mounted}/app.log" in names
 
 

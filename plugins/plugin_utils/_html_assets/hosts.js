@@ -159,7 +159,7 @@ const SECTIONS = [
   ['postgres', ['postgres', 'queries', 'blocked', 'waiting', 'tables']],
   ['migrations', ['migrations']],
   ['logs', ['logs', 'messages', 'requests', 'paths']],
-  ['ports', ['conflicts', 'published', 'listeners']],
+  ['ports', ['conflicts', 'reachable', 'published', 'listeners']],
   ['host', ['filesystems', 'processes', 'oom_kills']],
   ['unread', ['unread']],
 ];

@@ -18,6 +18,7 @@ function show(kind, value) {
   if (kind === 'code') return make('code', { dir: 'ltr' }, String(value));
   if (kind === 'list') return Array.isArray(value) && value.length ? value.map((word) => make('code', { dir: 'ltr', class: 'word' }, word)) : make('span', { class: 'absent' }, words('none'));
   if (kind === 'boolean') return words(value ? 'yes' : 'no');
+  if (kind === 'reach') return words(`reach_${value}`);
   if (kind === 'new') return value ? make('span', { class: 'tag new' }, words('new')) : '';
   if (kind === 'time') return String(value).slice(0, 19).replace('T', ' ');
   if (typeof value !== 'number') return String(value);

@@ -16,6 +16,7 @@ import os
 import pathlib
 import sys
 import tempfile
+import time
 import typing as t
 
 import yaml
@@ -39,7 +40,8 @@ class Case:
     """One directory beside this file: what ``prepare`` does to a host, and what is kept of its facts.
 
     *collectors* are those whose facts rules need here; *hosts* are the words with which ``prepare`` is called, once for a host
-    of each; *image* says that the directory has a Dockerfile of an image that the host needs.
+    of each; *image* says that the directory has a Dockerfile of an image that the host needs. *runs* are made one after the other,
+    each *pause_seconds* after the one before, where it takes several to know.
     """
 
     name: str
@@ -47,6 +49,8 @@ class Case:
     hosts: tuple[str, ...] = ("",)
     image: str = ""
     variables: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
+    runs: int = 1
+    pause_seconds: float = 0
 
     @classmethod
     def load(cls, name: str) -> Case:
@@ -84,6 +88,9 @@ class Case:
         with step(f"Diagnosing {host}"), tempfile.TemporaryDirectory() as directory:
             inventory = pathlib.Path(directory) / "inventory.yml"
             inventory.write_text(hosts.inventory([host], "root"), encoding="utf-8")
+            for dummy_number in range(self.runs - 1):
+                diagnose(inventory, pathlib.Path(directory) / "reports", **self.variables)
+                time.sleep(self.pause_seconds)
             return diagnose(inventory, pathlib.Path(directory) / "reports", **self.variables).row(host)
 
     def _bring_image(self, host: str) -> None:

@@ -76,16 +76,19 @@ def test_nothing_is_new_where_the_log_does_not_reach_back(tmp_path: pathlib.Path
     assert source["groups"][0]["is_new"] is None and source["baseline_errors"] is None
 
 
-@pytest.mark.parametrize(("options", "status"), [
-    ({}, "ok"),
-    ({"errors": Thresholds(5, None)}, "warning"),
-    ({"errors": Thresholds(6, None)}, "ok"),
-    ({"errors": Thresholds(1, 5)}, "critical"),
-    ({"percent": Thresholds(1.0, 2.0)}, "warning"),
-    ({"percent": Thresholds(1.0, 1.3)}, "critical"),
-    ({"percent": Thresholds(1.0, 1.3), "minimum_records": 500}, "ok"),
-    ({"per_minute": Thresholds(0.05, None)}, "warning"),
-])
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        ({}, "ok"),
+        ({"errors": Thresholds(5, None)}, "warning"),
+        ({"errors": Thresholds(6, None)}, "ok"),
+        ({"errors": Thresholds(1, 5)}, "critical"),
+        ({"percent": Thresholds(1.0, 2.0)}, "warning"),
+        ({"percent": Thresholds(1.0, 1.3)}, "critical"),
+        ({"percent": Thresholds(1.0, 1.3), "minimum_records": 500}, "ok"),
+        ({"per_minute": Thresholds(0.05, None)}, "warning"),
+    ],
+)
 def test_thresholds(tmp_path: pathlib.Path, options: dict[str, t.Any], status: str) -> None:
     logs, source = run(write(tmp_path / "app.log", day(range(10, 15))), **options)
     assert (source["status"], logs["status"]) == (status, status)
@@ -96,13 +99,16 @@ def test_more_than_ten_errors_are_a_warning_as_in_the_guide(tmp_path: pathlib.Pa
     assert run(write(tmp_path / "b.log", day(range(10, 21))))[1]["status"] == "warning"
 
 
-@pytest.mark.parametrize(("content", "reason"), [
-    (b"", "empty"),
-    (b"just\nsome\nlines\nof\ntext\n", "unparsable"),
-    (bytes(range(1, 256)) * 100, "binary"),
-    (b"2026-11-23 11:59:00 a time but no level\n" * 10, "unparsable"),
-    (b'{"message": "no level", "timestamp": "2026-11-23T11:59:00Z"}\n' * 10, "unparsable"),
-])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"just\nsome\nlines\nof\ntext\n", "unparsable"),
+        (bytes(range(1, 256)) * 100, "binary"),
+        (b"2026-11-23 11:59:00 a time but no level\n" * 10, "unparsable"),
+        (b'{"message": "no level", "timestamp": "2026-11-23T11:59:00Z"}\n' * 10, "unparsable"),
+    ],
+)
 def test_what_is_not_known_is_never_free_of_errors(tmp_path: pathlib.Path, content: bytes, reason: str) -> None:
     path = tmp_path / "app.log"
     path.write_bytes(content)

@@ -70,11 +70,14 @@ def test_requests_of_structured_lines(name: str) -> None:
     assert (record.method, record.path, record.status, record.duration_ms) == ("GET", "/api/v1/items/7", 200, 12.5)
 
 
-@pytest.mark.parametrize(("name", "expected"), [
-    ("uvicorn", [("GET", "/api/v1/items/7?y=1", 200), ("GET", "/nope", 404), ("GET", "/boom", 500)]),
-    ("gunicorn", [("GET", "/api/v1/items/7?y=1", 200), ("GET", "/nope", 404), ("GET", "/boom", 500)]),
-    ("nginx-access", [("GET", "/x.html", 404), ("GET", "/api/v1/items/7", 502), ("GET", "/n.conf", 200)]),
-])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("uvicorn", [("GET", "/api/v1/items/7?y=1", 200), ("GET", "/nope", 404), ("GET", "/boom", 500)]),
+        ("gunicorn", [("GET", "/api/v1/items/7?y=1", 200), ("GET", "/nope", 404), ("GET", "/boom", 500)]),
+        ("nginx-access", [("GET", "/x.html", 404), ("GET", "/api/v1/items/7", 502), ("GET", "/n.conf", 200)]),
+    ],
+)
 def test_requests_of_access_lines(name: str, expected: list[tuple[str, str, int]]) -> None:
     records = [parse(line, Clock()) for line in lines_of(name)]
     assert [(record.method, record.path, record.status) for record in records if record is not None and record.status] == expected
@@ -86,39 +89,45 @@ def test_nginx_request_time_is_in_seconds() -> None:
     assert record is not None and record.duration_ms == 1250
 
 
-@pytest.mark.parametrize(("name", "text"), [
-    ("structlog-json", "ZeroDivisionError: division by zero"),
-    ("structlog-json-epoch-dict-tracebacks", "ZeroDivisionError: division by zero"),
-    ("ecs", "KeyError: 'x'"),
-    ("pythonjsonlogger-fmt", "KeyError: 'x'"),
-    ("loguru-serialize", "KeyError: 'x'"),
-])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("structlog-json", "ZeroDivisionError: division by zero"),
+        ("structlog-json-epoch-dict-tracebacks", "ZeroDivisionError: division by zero"),
+        ("ecs", "KeyError: 'x'"),
+        ("pythonjsonlogger-fmt", "KeyError: 'x'"),
+        ("loguru-serialize", "KeyError: 'x'"),
+    ],
+)
 def test_exceptions_come_with_their_record(name: str, text: str) -> None:
     details = [record.detail for record in (parse(line, Clock()) for line in lines_of(name)) if record is not None and record.severity >= ERROR]
     assert text in details[0]
 
 
-@pytest.mark.parametrize(("text", "seconds"), [
-    ("2026-11-23T12:00:00Z", 1795435200.0),
-    ("2026-11-23T12:00:00.5Z", 1795435200.5),
-    ("2026-11-23T12:00:00.123456789Z", 1795435200.123456789),
-    ("2026-11-23T20:00:00+08:00", 1795435200.0),
-    ("2026-11-23 12:00:00,250", 1795435200.25),
-    ("2026/11/23 12:00:00", 1795435200.0),
-    ("23/Nov/2026:12:00:00 +0000", 1795435200.0),
-    ("23/Nov/2026:07:00:00 -0500", 1795435200.0),
-    ("2026-11-23 12:00:00.100 UTC", 1795435200.1),
-    (1795435200, 1795435200.0),
-    (1795435200.5, 1795435200.5),
-    (1795435200500, 1795435200.5),
-    (1795435200500000, 1795435200.5),
-    (1795435200500000000, 1795435200.5),
-    ("1795435200.5", 1795435200.5),
-    ("2026-13-45T12:00:00Z", None),
-    ("yesterday", None),
-    (True, None),
-    (5, None),
-])
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2026-11-23T12:00:00Z", 1795435200.0),
+        ("2026-11-23T12:00:00.5Z", 1795435200.5),
+        ("2026-11-23T12:00:00.123456789Z", 1795435200.123456789),
+        ("2026-11-23T20:00:00+08:00", 1795435200.0),
+        ("2026-11-23 12:00:00,250", 1795435200.25),
+        ("2026/11/23 12:00:00", 1795435200.0),
+        ("23/Nov/2026:12:00:00 +0000", 1795435200.0),
+        ("23/Nov/2026:07:00:00 -0500", 1795435200.0),
+        ("2026-11-23 12:00:00.100 UTC", 1795435200.1),
+        (1795435200, 1795435200.0),
+        (1795435200.5, 1795435200.5),
+        (1795435200500, 1795435200.5),
+        (1795435200500000, 1795435200.5),
+        (1795435200500000000, 1795435200.5),
+        ("1795435200.5", 1795435200.5),
+        ("2026-13-45T12:00:00Z", None),
+        ("yesterday", None),
+        (True, None),
+        (5, None),
+    ],
+)
 def test_times(text: object, seconds: float | None) -> None:
     found = Clock().read(text)
     assert found == pytest.approx(seconds) if seconds is not None else found is None
@@ -133,11 +142,27 @@ def test_times_without_zone_are_those_of_the_clock_and_said_to_be() -> None:
     assert formats.zone_of("No/Where") is None
 
 
-@pytest.mark.parametrize(("value", "key", "level"), [
-    ("error", "level", ERROR), ("ERROR", "level", ERROR), ("Err", "level", ERROR), ("warn", "level", WARNING), ("FATAL", "level", CRITICAL),
-    ("SUCCESS", "level", INFO), (40, "levelno", ERROR), (50, "levelno", CRITICAL), (30, "level", INFO), (50, "level", ERROR), (60, "level", CRITICAL),
-    (3, "severity", ERROR), (6, "severity", INFO), ("strange", "level", None), (None, "level", None), (True, "level", None),
-])
+@pytest.mark.parametrize(
+    ("value", "key", "level"),
+    [
+        ("error", "level", ERROR),
+        ("ERROR", "level", ERROR),
+        ("Err", "level", ERROR),
+        ("warn", "level", WARNING),
+        ("FATAL", "level", CRITICAL),
+        ("SUCCESS", "level", INFO),
+        (40, "levelno", ERROR),
+        (50, "levelno", CRITICAL),
+        (30, "level", INFO),
+        (50, "level", ERROR),
+        (60, "level", CRITICAL),
+        (3, "severity", ERROR),
+        (6, "severity", INFO),
+        ("strange", "level", None),
+        (None, "level", None),
+        (True, "level", None),
+    ],
+)
 def test_levels(value: object, key: str, level: int | None) -> None:
     assert formats.level_of(value, key) == level
 

@@ -121,9 +121,7 @@ WRITERS: dict[str, t.Callable[[Event], str]] = {
 COARSE = {"pino", "text"}
 
 
-def scan(
-    data: bytes, learn: bool, piece: int = 997, requests: bool = True, sample: bytes = b"", window: tuple[float, float] = WINDOW
-) -> tuple[Tally, Scanner]:
+def scan(data: bytes, learn: bool, piece: int = 997, requests: bool = True, sample: bytes = b"", window: tuple[float, float] = WINDOW) -> tuple[Tally, Scanner]:
     tally = Tally(window[0], window[1], BASELINE, RequestTally(1000) if requests else None)
     assembler = Assembler(Clock(), tally, fallback_time=BEGIN + 200.0)
     scanner = Scanner(assembler)
@@ -209,9 +207,7 @@ noise = st.sampled_from((
     piece=st.sampled_from((173, 4096, 1 << 17)),
     requests=st.booleans(),
 )
-def test_fast_counts_are_those_of_the_naive_parser(
-    writer: str, happened: list[Event], strange: list[tuple[int, bytes]], piece: int, requests: bool
-) -> None:
+def test_fast_counts_are_those_of_the_naive_parser(writer: str, happened: list[Event], strange: list[tuple[int, bytes]], piece: int, requests: bool) -> None:
     lines = [line.encode() for event in happened for line in WRITERS[writer](event).split("\n")]
     sample = b"\n".join(lines) + b"\n"
     for place, line in strange:

@@ -80,8 +80,14 @@ class StackFacts:
         self.containers[self.app].update(status="critical", state="restarting", exit_code=1, restart_count=6, cause=cause, last_log_lines=[kind])
 
     def database_stopped(self):
-        self.containers[self.db].update(status="critical", state="exited", exit_code=0, finished_at=NOW, restart_policy="no", cause={
-            "code": "terminated", "confidence": "high", "summary": "stopped"})
+        self.containers[self.db].update(
+            status="critical",
+            state="exited",
+            exit_code=0,
+            finished_at=NOW,
+            restart_policy="no",
+            cause={"code": "terminated", "confidence": "high", "summary": "stopped"},
+        )
         self.instance.update(status="critical", reachable=False, failure="not-running", message="not running")
         self.login.update(status="critical", accepted=False, failure="name-not-resolved")
         self.link.update(status="critical", resolved=False, connected=None, failure="name-not-resolved")

@@ -17,6 +17,7 @@ import re
 import typing as t
 
 import pytest
+from ansible_collections.stackops.runbook.plugins.module_utils._published_ports import CLASSES
 from ansible_collections.stackops.runbook.plugins.plugin_utils import _html
 from ansible_collections.stackops.runbook.plugins.plugin_utils._html import PAGE_LIMIT_BYTES, render_html
 from ansible_collections.stackops.runbook.plugins.plugin_utils._html_tables import FACTS, TABLES
@@ -261,7 +262,7 @@ def test_every_word_that_the_page_asks_for_is_there_and_none_is_left_over() -> N
     facts = {f"f_{fact.label}" for fact in FACTS}
     assert columns | tables | facts <= TEXTS["en"].keys()
     quoted = set(re.findall(r"'([a-z_0-9]+)'", script))
-    built = re.compile(r"^(c_|f_|table_|section_|confidence_)|_section$|_note$")
+    built = re.compile(r"^(c_|f_|table_|section_|confidence_|reach_)|_section$|_note$")
     left_over = {key for key in TEXTS["en"] if key not in asked | columns | tables | facts | quoted and not built.search(key)}
     assert not left_over
 
@@ -284,3 +285,7 @@ def test_every_word_that_the_page_asks_for_is_there_and_none_is_left_over() -> N
 def test_verdict(statuses: list[str], english: str, chinese: str) -> None:
     assert verdict("en", statuses) == english
     assert verdict("zh_TW", statuses) == chinese
+
+
+def test_every_class_of_a_port_has_a_word() -> None:
+    assert {f"reach_{name}" for name in CLASSES} == {key for key in TEXTS["en"] if key.startswith("reach_")}

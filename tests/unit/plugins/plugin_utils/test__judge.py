@@ -251,10 +251,18 @@ def test_options_are_taken_as_they_are():
     ("engine", "project", "with_files", "expected"),
     [
         ({"compose_command": ["docker", "compose"]}, {"working_dir": "/srv/a", "config_files": ["/srv/a/compose.yml"]}, False, "docker compose -p shop"),
-        ({"compose_command": ["docker", "compose"]}, {"working_dir": "/srv/a", "config_files": ["/srv/a/compose.yml"]}, True,
-            "cd /srv/a && docker compose -p shop"),
-        ({"compose_command": ["docker-compose"]}, {"working_dir": "/srv/a", "config_files": ["/srv/a/docker-compose.yml"]}, False,
-            "cd /srv/a && docker-compose -p shop"),
+        (
+            {"compose_command": ["docker", "compose"]},
+            {"working_dir": "/srv/a", "config_files": ["/srv/a/compose.yml"]},
+            True,
+            "cd /srv/a && docker compose -p shop",
+        ),
+        (
+            {"compose_command": ["docker-compose"]},
+            {"working_dir": "/srv/a", "config_files": ["/srv/a/docker-compose.yml"]},
+            False,
+            "cd /srv/a && docker-compose -p shop",
+        ),
         (
             {"compose_command": ["docker", "compose"]},
             {"working_dir": "/srv/a", "config_files": ["/srv/a/compose.yml", "/srv/a/prod.yml"]},

@@ -120,3 +120,11 @@ def test_a_database_with_several_troubles_tells_each_of_them(rules):
     row = judge_host(rules, "web1", recorded("postgres-states"))
     assert "idle-in-transaction" in {finding["rule"] for finding in row["findings"] if finding["id"] in found["blocked-queries"]["effects"]}
     assert "database-read-only" in {finding["rule"] for finding in causes(rules, "postgres-read-only")}
+
+
+@pytest.mark.parametrize(("name", "cause"), [("firewall-states-ufw", "port-bypasses-firewall"), ("firewall-states-open", "database-open-to-everybody")])
+def test_an_open_database_is_told_once(rules, name, cause):
+    """That its port is bound to all addresses goes under what that means on this host."""
+    findings = judge_host(rules, "web1", recorded(name))["findings"]
+    about = [finding for finding in findings if finding["result"] == "fire" and "database" in finding["object"] and not finding.get("effect_of")]
+    assert [(finding["rule"], finding["severity"]) for finding in about] == [(cause, "critical")]
