@@ -85,6 +85,13 @@ options:
         type: list
         elements: str
         default: []
+      retention:
+        description:
+          - Whether a backup also removes the copies there that have expired, by the same rules as on the host. Only copies of this project go, and only
+            after the new set has arrived.
+          - Switch it off where the place allows no removal, or expires copies by itself.
+        type: bool
+        default: true
   progress_file:
     description:
       - A file on the target in which the module says how far it is. The action plugin sets it and shows what it says, so there is no need to.

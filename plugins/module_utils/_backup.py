@@ -15,12 +15,13 @@ import typing as t
 
 from ._backup_dump import HAS_TABLES, LIST_DATABASES, is_applications
 from ._backup_options import BackupOptions
-from ._backup_run import BackupRun, config_files, delete_sets, estimate_bytes, free_bytes, last_good, retention, set_row, shown_bytes
+from ._backup_run import BackupRun, config_files, delete_sets, estimate_bytes, expire_offsite, free_bytes, last_good, retention, set_row
 from ._backup_store import LEVELS, BackupStore, StoredSet
 from ._database_facts import Facts
 from ._discovery import Selection, Stack, discover
 from ._engine import Engine
-from ._envelope import CheckError, worst
+from ._envelope import CheckError, human_bytes, worst
+from ._maintenance import window_while
 from ._postgres import Instance, PostgresOptions, find_instances, open_session
 from ._progress import Progress
 from ._restore_journal import unfinished
@@ -104,7 +105,9 @@ def _backup_one(engine: Engine, stack: Stack, options: BackupOptions, check_mode
     if check_mode:
         return _planned(engine, stack, instances, store, options)
     store.prepare()
-    with store.lock("backup", options.lock_wait_seconds):
+    # A dump takes processor and disk, and holds locks and a long transaction; services go on, and are watched.
+    silence = window_while(f"backup of {stack.name}", (), ("resources", "database"), options.dump.time_limit_seconds)
+    with store.lock("backup", options.lock_wait_seconds), silence:
         store.sweep()
         waiting = unfinished(store.restore_path)
         if waiting:
@@ -138,7 +141,7 @@ def _planned(engine: Engine, stack: Stack, instances: t.Sequence[Instance], stor
         "delete": list(retention(store, options, time.time()).delete) if os.path.isdir(store.sets_path) else [],
     }
     names = ", ".join(f"{one['service']}/{one['name']}" for one in databases) or "no database"
-    return {"changed": True, "status": "ok", "summary": f"would keep {names}, about {shown_bytes(estimate)}", "plan": planned, "errors": []}
+    return {"changed": True, "status": "ok", "summary": f"would keep {names}, about {human_bytes(estimate)}", "plan": planned, "errors": []}
 
 
 # -- retention, list, verify -------------------------------------------------------------------------------------------
@@ -155,11 +158,20 @@ def _prune_one(engine: Engine, stack: Stack, options: BackupOptions, check_mode:
         "pruned": list(decided.delete),
         "errors": [],
     }
-    if not check_mode and decided.delete:
+    if check_mode:
+        row.update(expire_offsite(store, options, time.time(), dry=True))
+    elif decided.delete or options.offsite is not None:
+        store.prepare()
         with store.lock("prune", options.lock_wait_seconds):
             store.sweep()
             row["pruned"] = delete_sets(store, retention(store, options, time.time()).delete)
+            row.update(expire_offsite(store, options, time.time()))
     row["summary"] = decided.frozen or f"{len(row['pruned'])} sets {'would go' if check_mode else 'went'}, {len(decided.keep)} stay"
+    if "offsite_pruned" in row:
+        gone = row["offsite_pruned"]
+        row["changed"] = row["changed"] or bool(gone)
+        told = row["offsite_retention"] or f"{len(gone)} {'would go' if check_mode else 'went'}"
+        row["summary"] += f"; off the host: {told}"
     return row
 
 

@@ -8,10 +8,7 @@
 
 from __future__ import annotations
 
-import typing as t
-
 from ._arguments import Spec, docker_connection_arguments, project_selection_arguments
-from ._envelope import CheckError
 
 DEFAULT_ROOT = "/var/backups/stackops"
 BACKUP_ACTIONS = ("backup", "verify", "prune", "list")
@@ -77,6 +74,7 @@ def restore_arguments() -> Spec:
         "stop_services": {"type": "list", "elements": "str", "default": []},
         "config": {"type": "bool", "default": False},
         "logs": {"type": "bool", "default": False},
+        "volumes": {"type": "list", "elements": "str", "default": []},
         "create_missing_roles": {"type": "bool", "default": False},
         "allow_other_project": {"type": "bool", "default": False},
         "allow_slots": {"type": "bool", "default": False},
@@ -107,58 +105,8 @@ def _shared_arguments() -> Spec:
                 # The name of a file, which is no secret.
                 "password_file": {"type": "path", "no_log": False},
                 "options": {"type": "list", "elements": "str", "default": []},
+                "retention": {"type": "bool", "default": True},
             },
         },
         "progress_file": {"type": "path"},
     }
-
-
-_TYPES: dict[str, t.Any] = {"str": (str,), "path": (str,), "int": (int,), "float": (int, float), "bool": (bool,), "list": (list,), "dict": (dict,)}
-
-
-def complete(given: t.Mapping[str, t.Any], spec: Spec, source: str) -> dict[str, t.Any]:
-    """Return *given* with the defaults of *spec*, as a module would have it.
-
-    It is stricter than Ansible, so that what a person got wrong is said. Numbers may be text, as ansible-core 2.18 writes them.
-
-    :raises CheckError: an option that there is not, or a value that the option does not take. *source* is where it stands.
-    """
-    unknown = sorted(set(given) - set(spec))
-    if unknown:
-        raise CheckError(source, f"unknown option {', '.join(unknown)}", f"There are: {', '.join(sorted(spec))}.", "invalid-option")
-    completed: dict[str, t.Any] = {}
-    for name, rule in spec.items():
-        value = given.get(name)
-        if value is None:
-            if rule.get("required"):
-                raise CheckError(source, f"{name} is missing", "", "invalid-option")
-            completed[name] = rule.get("default")
-        else:
-            completed[name] = _checked(name, value, rule, source)
-    return completed
-
-
-def _checked(name: str, value: t.Any, rule: t.Mapping[str, t.Any], source: str) -> t.Any:
-    expected: str = rule["type"]
-    value = _number(value, expected)
-    if not isinstance(value, _TYPES[expected]) or (isinstance(value, bool) and expected != "bool"):
-        shown = "" if rule.get("no_log") else f" {value!r}, which is"
-        raise CheckError(source, f"{name} is{shown} no {expected}", "", "invalid-option")
-    if "choices" in rule and value not in rule["choices"]:
-        raise CheckError(source, f"{name} is {value!r}", f"Choose one of {', '.join(rule['choices'])}.", "invalid-option")
-    if expected == "dict" and "options" in rule:
-        return complete(value, rule["options"], f"{source}: {name}")
-    if expected == "list":
-        element = {"type": rule["elements"], **({"options": rule["options"]} if "options" in rule else {})}
-        return [_checked(f"{name}[{number}]", entry, element, source) for number, entry in enumerate(t.cast("list[t.Any]", value))]
-    return value
-
-
-def _number(value: t.Any, expected: str) -> t.Any:
-    """Return a number that is written as text as one, and everything else as it is."""
-    if expected not in ("int", "float") or not isinstance(value, str):
-        return value
-    try:
-        return int(value) if expected == "int" else float(value)
-    except ValueError:
-        return value

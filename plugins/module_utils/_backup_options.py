@@ -106,4 +106,5 @@ def offsite_of(params: t.Mapping[str, t.Any]) -> t.Optional[Offsite]:
     return Offsite(
         kind=given["kind"], remote=given["remote"], config_file=given.get("config_file"), password_file=given.get("password_file"),
         options=tuple(given.get("options") or ()), timeout_seconds=float(params.get("time_limit_seconds") or 14400),
+        retention=bool(given.get("retention", True)),
     )  # fmt: skip

@@ -32,8 +32,9 @@ from ._compose_config import project_env_file
 from ._database_facts import Facts, check
 from ._discovery import Stack
 from ._engine import Engine
-from ._envelope import CheckError, rfc3339
+from ._envelope import CheckError, human_bytes, rfc3339
 from ._log_sources import discover_sources
+from ._offsite_retention import expire
 from ._postgres import Instance
 from ._postgres_tools import Tools, beside
 from ._process import run_side_by_side
@@ -126,8 +127,8 @@ class BackupRun:
             delete_sets(self.store, retention(self.store, self.options, time.time()).delete)
         free = free_bytes(root)
         if free < needed:
-            hint = f"Free {shown_bytes(needed - free)} there (df -h {root}), keep sets for fewer days, or move root to a larger file system."
-            raise CheckError(root, f"{shown_bytes(free)} free, about {shown_bytes(needed)} needed", hint, "no-space")
+            hint = f"Free {human_bytes(needed - free)} there (df -h {root}), keep sets for fewer days, or move root to a larger file system."
+            raise CheckError(root, f"{human_bytes(free)} free, about {human_bytes(needed)} needed", hint, "no-space")
 
     def _equivalent_is_due(self) -> bool:
         if self.options.level in ("restorable", "equivalent"):
@@ -323,12 +324,19 @@ class BackupRun:
         if self.options.prune and not problems:
             decided = retention(self.store, self.options, time.time())
             row["pruned"], row["retention"] = delete_sets(self.store, decided.delete), decided.frozen
+            try:
+                found = expire_offsite(self.store, self.options, time.time())
+                row["warnings"] += found.pop("warnings", [])
+                row.update(found)
+            except CheckError as error:
+                # The set and its copy are there: what has failed is only to make room.
+                row["warnings"].append(f"expired copies off the host stay: {error.source}: {error.reason} {error.hint}".rstrip())
         self.store.note_clock(time.time(), accept_jump=self.options.force_retention)
         if problems:
             first = problems[0]
             raise CheckError(first.source, f"{first.reason} (the set {stored.id} is kept at {stored.path})", first.hint, first.code)
         row["status"] = "warning" if row["warnings"] else "ok"
-        row["summary"] = f"{stored.id}: {row['rows']} rows, {shown_bytes(stored.bytes)}, {stored.level}, {row['duration_seconds']:.1f} s"
+        row["summary"] = f"{stored.id}: {row['rows']} rows, {human_bytes(stored.bytes)}, {stored.level}, {row['duration_seconds']:.1f} s"
         return row
 
     def _pgbackrest(self, stanza: str) -> str:
@@ -409,16 +417,6 @@ def free_bytes(root: str) -> int:
     return shutil.disk_usage(path).free
 
 
-def shown_bytes(size: t.Optional[float]) -> str:
-    """Return a size as people read it."""
-    value = float(size or 0)
-    for unit in ("B", "KiB", "MiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}"
-        value /= 1024
-    return f"{value:.1f} GiB"
-
-
 def set_row(stored: StoredSet) -> Facts:
     """Return what there is to say of a set."""
     manifest = stored.manifest or {}
@@ -432,6 +430,14 @@ def set_row(stored: StoredSet) -> Facts:
 def retention(store: BackupStore, options: BackupOptions, now: float) -> Plan:
     candidates = [Candidate.of(stored) for stored in store.sets()]
     return plan(candidates, options.policy, now, store.high_water, options.force_retention)
+
+
+def expire_offsite(store: BackupStore, options: BackupOptions, now: float, dry: bool = False) -> Facts:
+    """Remove the copies off the host that have expired, where that is wanted, and return what to add to a row."""
+    if options.offsite is None or not options.offsite.retention:
+        return {}
+    expiry = expire(options.offsite, store, options.policy, now, force=options.force_retention, dry=dry)
+    return {"offsite_pruned": list(expiry.removed), "offsite_retention": expiry.frozen, "warnings": list(expiry.warnings)}
 
 
 def delete_sets(store: BackupStore, ids: t.Sequence[str]) -> list[str]:

@@ -73,9 +73,7 @@ def extract(path: str, into: str, *, names: t.Optional[t.Iterable[str]] = None, 
         return _Extraction(reader, into, names, keep_outside_links).run()
 
 
-def extract_tar(
-    stream: t.IO[bytes], source: str, into: str, *, names: t.Optional[t.Iterable[str]] = None, keep_outside_links: bool = False
-) -> list[str]:
+def extract_tar(stream: t.IO[bytes], source: str, into: str, *, names: t.Optional[t.Iterable[str]] = None, keep_outside_links: bool = False) -> list[str]:
     """Extract an uncompressed tar, all of it or nothing, into the empty or new directory *into*.
 
     Refused are absolute names, ``..``, members below a link, two members of one name, devices and pipes, and links that

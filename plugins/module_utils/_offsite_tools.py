@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -24,6 +25,8 @@ from ._process import Completed, run_command, run_streaming
 from ._redaction import Redactor, is_secret_name
 
 MANIFEST, KEEP = "manifest.json", "KEEP"
+# What the manifest of a set is called that is being removed.
+_REMOVED = "removed.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _HOST = "stackops"
 # A tool that is told to end removes its lock from the repository.
@@ -64,6 +67,7 @@ class Offsite:
     password_file: t.Optional[str] = None
     options: tuple[str, ...] = ()
     timeout_seconds: float = 14400.0
+    retention: bool = True
 
 
 class Tool:
@@ -71,6 +75,7 @@ class Tool:
 
     command = ""
     hints: t.Mapping[int, str] = {}
+    reclaims = False
 
     def __init__(self, offsite: Offsite, project: str, set_id: str) -> None:
         self.offsite, self.project, self.set_id = offsite, project, set_id
@@ -95,6 +100,24 @@ class Tool:
 
     def fetch(self, into: str) -> None:
         raise NotImplementedError
+
+    def kept(self) -> set[str]:
+        """Return the sets that somebody has marked over there."""
+        raise NotImplementedError
+
+    def manifest(self, set_id: str) -> bytes:
+        """Return the manifest of a set as it is over there."""
+        raise NotImplementedError
+
+    def remove(self, set_ids: t.Sequence[str]) -> None:
+        """Remove sets. What is interrupted leaves no set but whole ones, and the rest goes with :meth:`finish_removals`."""
+        raise NotImplementedError
+
+    def finish_removals(self) -> None:
+        """Remove what interrupted removals left."""
+
+    def reclaim(self) -> None:
+        """Give back the space of what was removed, where that is a step of its own (:attr:`reclaims`)."""
 
     def run(
         self, *arguments: str, accepted: t.Collection[int] = (0,), cwd: t.Optional[str] = None, stdout: t.Optional[t.Callable[[t.IO[bytes]], object]] = None
@@ -179,16 +202,46 @@ class _Rclone(Tool):
         return "read back" if read_back else "hashes"
 
     def sets(self) -> set[str]:
-        done = self.run("lsf", "--recursive", "--files-only", "--max-depth", "2", "--include", f"/*/{MANIFEST}", self.place(), accepted=(0, 3))
-        return {line.partition("/")[0] for line in done.text.splitlines() if line.endswith(f"/{MANIFEST}")}
+        return self.having(MANIFEST)
+
+    @functools.cached_property
+    def marks(self) -> list[str]:
+        """What tells sets from what is none, when it was first asked for."""
+        wanted = [word for name in (MANIFEST, KEEP, _REMOVED) for word in ("--include", f"/*/{name}")]
+        return self.run("lsf", "--recursive", "--files-only", "--max-depth", "2", *wanted, self.place(), accepted=(0, 3)).text.splitlines()
+
+    def having(self, file: str) -> set[str]:
+        """Return the directories of the project that have *file*."""
+        return {directory for directory, dummy, name in (line.partition("/") for line in self.marks) if name == file}
 
     def fetch(self, into: str) -> None:
         self.run("copy", self.place(self.set_id), into)
+
+    def kept(self) -> set[str]:
+        return self.having(KEEP)
+
+    def manifest(self, set_id: str) -> bytes:
+        return self.run("cat", self.place(set_id, MANIFEST)).stdout
+
+    def remove(self, set_ids: t.Sequence[str]) -> None:
+        for set_id in set_ids:
+            # From here on it is none, and says until the last moment that it was removed on purpose.
+            self.run("moveto", self.place(set_id, MANIFEST), self.place(set_id, _REMOVED))
+            self.finish_removal(set_id)
+
+    def finish_removal(self, set_id: str) -> None:
+        self.run("delete", self.place(set_id), "--exclude", f"/{_REMOVED}")
+        self.run("purge", self.place(set_id))
+
+    def finish_removals(self) -> None:
+        for set_id in sorted(self.having(_REMOVED) - self.sets()):
+            self.finish_removal(set_id)
 
 
 class _Restic(Tool):
     command = "restic"
     hints = _RESTIC_HINTS
+    reclaims = True
 
     def configure(self) -> None:
         if self.offsite.config_file:
@@ -256,11 +309,33 @@ class _Restic(Tool):
         return str(found[-1]["id"])
 
     def sets(self) -> set[str]:
-        tags = [tag for snapshot in self.snapshots(self.tags()[:2]) for tag in snapshot.get("tags") or ()]
+        tags = [tag for snapshot in self.known for tag in snapshot.get("tags") or ()]
         return {tag[4:] for tag in tags if tag.startswith("set=")}
 
     def fetch(self, into: str) -> None:
         self.run("restore", self.snapshot(), "--target", into, "--verify")
+
+    @functools.cached_property
+    def known(self) -> list[dict[str, t.Any]]:
+        """The snapshots of the project when they were first asked for: each command of restic takes a second of work."""
+        return self.snapshots(self.tags()[:2])
+
+    def kept(self) -> set[str]:
+        marked = [snapshot.get("tags") or () for snapshot in self.known]
+        return {tag[4:] for tags in marked if KEEP in tags for tag in tags if tag.startswith("set=")}
+
+    def known_of(self, set_id: str) -> list[str]:
+        return [str(snapshot["id"]) for snapshot in self.known if f"set={set_id}" in (snapshot.get("tags") or ())]
+
+    def manifest(self, set_id: str) -> bytes:
+        return self.run("dump", self.known_of(set_id)[-1], f"/{MANIFEST}").stdout
+
+    def remove(self, set_ids: t.Sequence[str]) -> None:
+        if set_ids:
+            self.run("forget", *(snapshot for set_id in set_ids for snapshot in self.known_of(set_id)))
+
+    def reclaim(self) -> None:
+        self.run("prune")
 
 
 _TOOLS: dict[str, type[Tool]] = {"rclone": _Rclone, "restic": _Restic}

@@ -59,14 +59,20 @@ class _Wanted:
         return (self.stack.name, self.url.hosts, self.credentials, self.url.parameter("sslmode"), networks)
 
 
-def collect_logins(stacks: t.Sequence[Stack], engine: t.Optional[Engine], options: t.Optional[PostgresOptions] = None) -> dict[str, t.Any]:
+def collect_logins(
+    stacks: t.Sequence[Stack],
+    engine: t.Optional[Engine],
+    options: t.Optional[PostgresOptions] = None,
+    environments: t.Optional[t.Mapping[str, t.Mapping[str, str]]] = None,
+) -> dict[str, t.Any]:
     """Return the envelope ``database_logins``: one entry for every variable of an application that names a database.
 
-    The same login from the same networks is made once.
+    The same login from the same networks is made once. *environments* are those that services will have, by name; without it,
+    those that their containers have count.
     """
     options = options or PostgresOptions()
     groups: dict[tuple[t.Hashable, ...], list[_Wanted]] = {}
-    for wanted in _wanted_logins(stacks):
+    for wanted in _wanted_logins(stacks, environments):
         groups.setdefault(wanted.key, []).append(wanted)
     work = {str(index): functools.partial(_attempt, _best_placed(group), stacks, engine, options.limits) for index, group in enumerate(groups.values())}
     outcomes = run_side_by_side(work, options.timeout_seconds)
@@ -80,19 +86,20 @@ def collect_logins(stacks: t.Sequence[Stack], engine: t.Optional[Engine], option
     return _envelope(logins, errors)
 
 
-def _wanted_logins(stacks: t.Iterable[Stack]) -> t.Iterator[_Wanted]:
+def _wanted_logins(stacks: t.Iterable[Stack], environments: t.Optional[t.Mapping[str, t.Mapping[str, str]]]) -> t.Iterator[_Wanted]:
     for stack in stacks:
         seen = set()
         # Of several replicas one that runs, because it knows its names.
         for container in sorted(stack.containers, key=lambda one: (one.service, not one.running, one.replica)):
             if container.oneoff or container.role == "postgres":
                 continue
-            for variable, url in database_urls(container.env):
+            env = container.env if environments is None else environments.get(container.service, {})
+            for variable, url in database_urls(env):
                 if url.is_socket or (container.service, variable) in seen:
                     continue
                 seen.add((container.service, variable))
                 # What the address leaves out, libpq takes from these.
-                user, password = url.user or container.env.get("PGUSER"), url.password if url.password is not None else container.env.get("PGPASSWORD")
+                user, password = url.user or env.get("PGUSER"), url.password if url.password is not None else env.get("PGPASSWORD")
                 yield _Wanted(stack, container, variable, url, user, password)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shlex
 import signal
 import tempfile
 import threading
@@ -22,12 +23,13 @@ from . import _offsite as offsite
 from ._backup import failure, find_stacks, result
 from ._backup_arguments import DEFAULT_ROOT
 from ._backup_options import offsite_of, selections_of
-from ._backup_run import set_row, shown_bytes
+from ._backup_run import set_row
 from ._backup_store import BackupStore, StoredSet, read_manifest
 from ._database_facts import Facts
-from ._discovery import Selection, Stack
+from ._discovery import Selection, Stack, discover
 from ._engine import Engine, EngineOptions
-from ._envelope import CheckError
+from ._envelope import CheckError, human_bytes
+from ._maintenance import window_while
 from ._postgres import Instance, Login, PostgresOptions, find_instances
 from ._postgres_tools import beside
 from ._progress import Progress
@@ -144,9 +146,15 @@ def _for_stack(engine: Engine, stack: Stack, request: Request, check_mode: bool)
     if check_mode:
         return work(engine, stack, store, request, True)
     store.prepare()
-    with store.lock(request.action):
+    with store.lock(request.action), _silence(stack, request):
         store.sweep()
         return work(engine, stack, store, request, False)
+
+
+def _silence(stack: Stack, request: Request) -> contextlib.AbstractContextManager[None]:
+    """Return a maintenance window for a stack whose services are about to stop; a drill stops none and only takes processor and disk."""
+    checks = ("resources", "database") if request.action == "drill" else ()
+    return window_while(f"{request.action} of {stack.name}", (stack.name,) if not checks else (), checks, request.options.time_limit_seconds)
 
 
 def _machinery(engine: Engine, stack: Stack, store: BackupStore, request: Request) -> Restore:
@@ -167,19 +175,22 @@ def _restore(engine: Engine, stack: Stack, store: BackupStore, request: Request,
         stack, steps, host = _recover_host(engine, stack, store, request, host)
         request = dataclasses.replace(request, options=dataclasses.replace(request.options, start_created=True))
     machinery = _machinery(engine, stack, store, request)
-    for journal in unfinished(store.restore_path):
-        if journal.data["kind"] != "host" and machinery.settle(journal, finish=True):
+    for journal in [one for one in unfinished(store.restore_path) if one.data["kind"] != "host"]:
+        if machinery.settle(journal, finish=True):
             summary = f"restore {journal.id}, which was interrupted, is finished: {journal.data['source']} is live"
-            return {**_journal_row(journal), "changed": True, "status": "ok", "summary": summary, "errors": []}
+            status = "warning" if machinery.warnings else "ok"
+            return {**_journal_row(journal), "changed": True, "status": status, "summary": summary, "warnings": machinery.warnings, "errors": []}
         steps.append(f"restore {journal.id}, which was interrupted, was taken back")
+        # Containers run again that were stopped when they were looked at, and have to be stopped once more.
+        machinery = _machinery(engine, discover(engine, Selection(project_name=stack.name))[0], store, request)
     machinery.tidy(request.keep_old_hours)
     with _source(engine, machinery.instances, store, request) as source:
         journal = machinery.run(source)
     if host is not None:
         host.save("done")
-    kept = machinery.kept
+    kept, kept_volumes = machinery.kept, [one["outgoing"] for one in journal.data.get("volumes") or []]
     stopped = f"the application was down for {machinery.downtime_seconds:.1f} s" if journal.data["stopped"] else "nothing was stopped"
-    old = f"the old data is kept as {', '.join(kept)}" if kept else "there was none before"
+    old = f"the old data is kept as {', '.join([*kept, *kept_volumes])}" if kept or kept_volumes else "there was none before"
     return {
         **_journal_row(journal),
         "changed": True,
@@ -187,15 +198,24 @@ def _restore(engine: Engine, stack: Stack, store: BackupStore, request: Request,
         "set_id": source.label,
         "kept_database": kept[0] if kept else None,
         "kept_databases": kept,
+        "kept_volumes": kept_volumes,
         "downtime_seconds": machinery.downtime_seconds,
         "duration_seconds": round(time.monotonic() - began, 3),
         "verification": machinery.checks,
         "steps": steps,
         "warnings": machinery.warnings,
         "errors": [],
-        "next_steps": [] if not kept else [f"To go back within {request.keep_old_hours:g} h: restore_rollback: true"],
+        "next_steps": _next_steps(request, machinery, journal),
         "summary": f"{source.label} is live, verified; {stopped}; {old}",
     }
+
+
+def _next_steps(request: Request, machinery: Restore, journal: Journal) -> list[str]:
+    steps = [f"To go back within {request.keep_old_hours:g} h: restore_rollback: true"] if machinery.kept else []
+    if journal.data.get("files"):
+        compose = machinery.instances[0].compose
+        steps.append(f"To have the restored configuration take effect: cd {shlex.quote(str(machinery.stack.working_dir))} && {compose} up -d")
+    return steps
 
 
 def _journal_row(journal: Journal) -> Row:
@@ -214,7 +234,8 @@ def _source(engine: Engine, instances: t.Sequence[Instance], store: BackupStore,
     if request.wanted.endswith((".sql.gz", ".sql")):
         yield _plain(engine, instances, request)
         return
-    with _chosen(store, request) as stored, decrypted(stored, request.identity_file, store.tmp_path) as (path, databases):
+    volumes = bool(request.options.volumes)
+    with _chosen(store, request) as stored, decrypted(stored, request.identity_file, store.tmp_path, volumes) as (path, databases):
         chosen = [one for one in databases if request.database in (None, one["name"]) and request.service in (None, one["service"])]
         if not chosen:
             there = ", ".join(f"{one['service']}/{one['name']}" for one in databases)
@@ -302,7 +323,7 @@ def _planned(engine: Engine, stack: Stack, store: BackupStore, request: Request)
         with _chosen(store, request) as stored:
             manifest = t.cast("Facts", stored.manifest)
             names = [f"{one['service']}/{one['name']}" for one in manifest["databases"] if request.database in (None, one["name"])]
-            label = f"{stored.id} ({stored.level}, {shown_bytes(stored.bytes)})"
+            label = f"{stored.id} ({stored.level}, {human_bytes(stored.bytes)})"
     running = [one.service for one in stack.siblings if one.running and one.role == "application"]
     stopped = ", ".join(request.options.stop_services or running) or "nothing"
     if not stack.siblings:
@@ -311,6 +332,7 @@ def _planned(engine: Engine, stack: Stack, store: BackupStore, request: Request)
         f"check {label}: checksums, full decode, versions, roles, extensions, locale, space, logins",
         f"restore {', '.join(names)} beside the live database, analyse it, compare it with the set",
         f"stop {stopped}, and whatever else is connected",
+        *([f"put the content of {', '.join(request.options.volumes)} in place"] if request.options.volumes else []),
         "swap by rename in one transaction, start, wait for health; swap back if it does not get well",
         f"keep the old database for {request.keep_old_hours:g} h",
     ]
@@ -385,7 +407,7 @@ def _list(engine: Engine, stack: Stack, store: BackupStore, request: Request) ->
     sets = [set_row(stored) for stored in store.sets()]
     remote = offsite.list_sets(request.offsite, store.project) if request.offsite is not None else []
     kept = _kept(engine, find_instances([stack], PostgresOptions(login=request.login)))
-    lines = [f"{row['set_id']}  {row['level']}  {shown_bytes(row['bytes'])}  {row['problem'] or ', '.join(row['databases'])}" for row in sets]
+    lines = [f"{row['set_id']}  {row['level']}  {human_bytes(row['bytes'])}  {row['problem'] or ', '.join(row['databases'])}" for row in sets]
     lines += [f"{name}  off-site" for name in remote] + [f"{row['name']}  kept by restore {row['restore_id']}" for row in kept]
     return {"changed": False, "status": "ok", "sets": sets, "offsite_sets": remote, "kept": kept, "lines": lines, "summary": f"{len(sets)} sets", "errors": []}
 

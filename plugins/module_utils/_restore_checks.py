@@ -8,15 +8,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import typing as t
 import zlib
 
 from ._database_facts import Facts
 from ._envelope import CheckError
-from ._postgres import Instance, application_credentials
-from ._postgres_session import DatabaseError, literal
+from ._postgres import Instance
+from ._postgres_session import literal
 from ._postgres_tools import Tools
 
 if t.TYPE_CHECKING:
@@ -74,7 +73,6 @@ def problems_before(
             listed = ", ".join(row["name"] for row in slots)
             problems.append(f"logical replication slots stay with the old database: {listed}; drop them, or set allow_slots: true")
     problems += _space(tools, instance, databases)
-    problems += _logins(tools, instance, live)
     return problems
 
 
@@ -97,27 +95,6 @@ def _space(tools: Tools, instance: Instance, databases: t.Sequence[Facts]) -> li
     if free >= needed:
         return []
     return [f"{free >> 20} MiB are free where the server keeps its data ({path}), about {needed >> 20} MiB are needed"]
-
-
-def _logins(tools: Tools, instance: Instance, live: t.Sequence[str]) -> list[str]:
-    """Try the logins that the applications will use, before anything is stopped for a password that is not accepted."""
-    problems = []
-    for credentials in application_credentials(instance):
-        if credentials.database not in live:
-            continue
-        database = "postgres" if not _there(tools, str(credentials.database)) else credentials.database
-        try:
-            with dataclasses.replace(tools, credentials=dataclasses.replace(credentials, database=database)).session():
-                pass
-        except DatabaseError as error:
-            if error.code == "auth-failed":
-                problems.append(f"the server does not accept the application's login as {credentials.user}: {error.reason}")
-    return problems
-
-
-def _there(tools: Tools, database: str) -> bool:
-    with tools.session() as session:
-        return bool(session.value(f"SELECT count(*) FROM pg_catalog.pg_database WHERE datname = {literal(database)} AND datallowconn"))
 
 
 def check_plain(path: str) -> int:

@@ -51,7 +51,8 @@ from ._process import run_side_by_side
 from ._progress import Progress
 from ._restore_checks import check_plain, problems_before
 from ._restore_files import put_files, put_logs, remove_stages, take_files_back
-from ._restore_journal import Journal
+from ._restore_journal import Journal, journals
+from ._restore_logins import Doors, problems_now, warnings_later
 from ._restore_swap import (
     Names,
     allow_connections,
@@ -67,6 +68,9 @@ from ._restore_swap import (
     swap_back,
     tag,
 )
+from ._restore_volumes import Volume, find_volumes, record_back, record_of, remove_kept, stage, swap_in
+from ._restore_volumes import remove_stages as remove_stages_of_volumes
+from ._restore_volumes import swap_back as swap_back_volumes
 
 STEPS = ("checks", "restore beside the live database", "verification", "swap", "health")
 _PIPE = "sql"
@@ -85,6 +89,7 @@ class RestoreOptions:
     endpoints: tuple[str, ...] = ()
     config: bool = False
     logs: bool = False
+    volumes: tuple[str, ...] = ()
     create_missing_roles: bool = False
     allow_slots: bool = False
     target_database: t.Optional[str] = None
@@ -136,6 +141,8 @@ class Restore:
         self.downtime_seconds = 0.0
         self.kept: list[str] = []
         self.warnings: list[str] = []
+        # The containers that use a volume which is restored.
+        self.holders: set[str] = set()
 
     # -- restore -------------------------------------------------------------------------------------------------------
 
@@ -152,15 +159,23 @@ class Restore:
             work = stack.enter_context(tempfile.TemporaryDirectory(prefix="work-", dir=self.store.tmp_path))
             tools = self._tools(stack, targets, [f"{source.path}:{SET_MOUNT}:ro", f"{work}:{WORK_MOUNT}"])
             self._check(source, targets, tools, work)
-            journal.save("preparing")
+            volumes = self._find_volumes(source)
+            journal.save("preparing", volumes=[record_of(one, journal.id) for one in volumes])
             try:
+                for volume, record in zip(volumes, journal.data["volumes"]):
+                    self.checks.append(check(f"volume {volume.name}", [], f"{stage(volume, record)} files"))
                 for target in targets:
                     self._build(target, source, tools[str(target.instance.service)], journal, work)
                 self._swap_in(journal, targets, tools, source)
             except BaseException as error:
                 raise self._undone(journal, error) from error
             self._compare_revisions(targets, tools)
+            self._warn_of_configuration(journal, targets, tools)
         return journal
+
+    def _warn_of_configuration(self, journal: Journal, targets: t.Sequence[Target], tools: t.Mapping[str, Tools]) -> None:
+        if journal.data.get("files"):
+            self.warnings += warnings_later(self.engine, self.stack, *_servers(targets, tools), journal.data["files"])
 
     def _compare_revisions(self, targets: t.Sequence[Target], tools: t.Mapping[str, Tools]) -> None:
         """Say where the application has migrated what was restored, which going back to it later has to know."""
@@ -170,6 +185,16 @@ class Restore:
             expected = target.facts.get("alembic_revisions", found)
             if found != expected:
                 self.warnings.append(f"{target.label}: the application has migrated it from {', '.join(expected) or 'nothing'} to {', '.join(found)}")
+
+    def _find_volumes(self, source: Source) -> list[Volume]:
+        if not self.options.volumes:
+            return []
+        if source.plain is not None or self.options.target_database is not None:
+            reason = "volumes are restored from a set, with the databases that they belong to"
+            raise CheckError(source.label, reason, "Leave volumes out, or plain files and target_database.", "unsupported")
+        found = find_volumes(self.engine, self.stack, source.path, self.options.volumes)
+        self.holders = {container for one in found for container in one.containers}
+        return found
 
     def _tools(self, stack: contextlib.ExitStack, targets: t.Sequence[Target], binds: t.Sequence[str] = ()) -> dict[str, Tools]:
         """Return the programs beside each server of *targets*, by service, for as long as *stack* is open."""
@@ -246,6 +271,7 @@ class Restore:
                 self.options.create_missing_roles,
             )
             problems += [f"{service}: {problem}" for problem in found]
+        problems += problems_now(self.engine, self.stack, *_servers(targets, tools))
         if problems:
             raise CheckError(self.stack.name, "; ".join(problems), "Nothing was changed.", "preflight")
 
@@ -316,7 +342,8 @@ class Restore:
         journal.save("stopping", stopped=[one.id for one in writers])
         began = time.monotonic()
         self._stop([one.id for one in writers])
-        files_pending = source is not None and (self.options.config or self.options.logs)
+        volumes: list[Facts] = journal.data.get("volumes") or []
+        files_pending = bool(volumes) or (source is not None and (self.options.config or self.options.logs))
         journal.save("swapping", files_pending=files_pending, targets=[_with_oid(one, tools) for one in journal.data["targets"]])
         comments: dict[str, t.Optional[str]] = {}
         for service, one in tools.items():
@@ -337,12 +364,15 @@ class Restore:
         journal.save("starting")
         if source is not None:
             self._put_files(journal, source)
-            journal.save("starting", files_pending=False)
+        swap_in(volumes)
+        journal.save("starting", files_pending=False)
         self._step(4)
         self._start(journal.data["stopped"])
         self._wait_until_well(journal.data["stopped"])
         self.downtime_seconds = round(time.monotonic() - began, 3)
         journal.save("done", downtime_seconds=self.downtime_seconds)
+        if source is not None:
+            remove_stages_of_volumes(volumes, journal.id)
 
     def _writers(self, targets: t.Sequence[Target], tools: t.Mapping[str, Tools]) -> list[ContainerRef]:
         """Return the running containers to stop: those that were named, else applications and whoever is connected to what is swapped."""
@@ -354,7 +384,7 @@ class Restore:
             unknown = sorted(set(self.options.stop_services) - {one.service for one in self.stack.siblings})
             if unknown:
                 raise CheckError(self.stack.name, f"no service {', '.join(unknown)} to stop", "Correct stop_services.", "not-found")
-            return [one for one in running if one.service in self.options.stop_services]
+            return [one for one in running if one.service in self.options.stop_services or one.id in self.holders]
         addresses: set[str] = set()
         for target in targets:
             with tools[str(target.instance.service)].session(maintenance_database([target.names.live])) as session:
@@ -364,7 +394,7 @@ class Restore:
 
         def writes(container: ContainerRef) -> bool:
             connected = any(network["ip_address"] in addresses for network in container.networks.values())
-            return connected or (own and container.role == "application")
+            return connected or container.id in self.holders or (own and container.role == "application")
 
         return [one for one in running if writes(one)]
 
@@ -455,6 +485,9 @@ class Restore:
             # To the end: a stop that was interrupted goes on by itself, and would end what is started below.
             self._stop(stopped)
             take_files_back(journal.data.get("files") or [])
+            swap_back_volumes(journal.data.get("volumes") or [])
+            if not keep_restored:
+                remove_stages_of_volumes(journal.data.get("volumes") or [], journal.id)
             for target in targets:
                 one = tools[str(target.instance.service)]
                 with one.session(maintenance_database([target.names.live])) as session:
@@ -481,6 +514,7 @@ class Restore:
         except CheckError:
             return self.settle(journal, finish=False)
         journal.save("done")
+        self._warn_of_configuration(journal, targets, tools)
         return True
 
     def _is_swapped(self, journal: Journal, target: Target, tools: t.Mapping[str, Tools]) -> bool:
@@ -512,6 +546,8 @@ class Restore:
     def roll_back(self, done: Journal) -> Journal:
         """Bring back the databases that *done* put aside; what is live now is kept in their place."""
         journal = Journal.begin(self.store.restore_path, kind="rollback", source=f"before restore {done.id}")
+        journal.data["volumes"] = [record_back(one, journal.id) for one in done.data.get("volumes") or []]
+        self.holders = self._holders_of(journal.data["volumes"])
         targets = []
         for recorded in done.data["targets"]:
             before = self._recorded_target(recorded)
@@ -534,9 +570,19 @@ class Restore:
                 raise self._undone(journal, error) from error
         return journal
 
+    def _holders_of(self, volumes: t.Sequence[Facts]) -> set[str]:
+        paths = {one["path"] for one in volumes}
+        return {one.id for one in self.stack.siblings for mount in one.mounts if mount["source"] in paths}
+
     def tidy(self, keep_old_hours: float, busy: t.Container[str] = ()) -> list[str]:
-        """Drop the databases that restores left: those put aside longer than *keep_old_hours* ago, and unfinished ones; return their names."""
+        """Drop what restores left: databases and contents of volumes put aside longer than *keep_old_hours* ago, and unfinished ones; return their names."""
         gone = []
+        for journal in journals(self.store.restore_path):
+            if not journal.finished:
+                continue
+            remove_stages_of_volumes(journal.data.get("volumes") or [], journal.id)
+            if _age_hours(journal.data.get("updated_at")) >= keep_old_hours:
+                gone += [f"the old content of {name}" for name in remove_kept(journal.data.get("volumes") or [], journal.id)]
         for instance in self.instances:
             with beside(self.engine, instance, "restore") as tools, tools.session(maintenance_database(())) as session:
                 for row in our_databases(session):
@@ -544,6 +590,17 @@ class Restore:
                     if expired and row["restore_id"] not in busy and drop_ours(session, row["name"]):
                         gone.append(row["name"])
         return gone
+
+
+def _servers(targets: t.Sequence[Target], tools: t.Mapping[str, Tools]) -> tuple[dict[str, list[str]], Doors]:
+    """Return the databases that are replaced, and how an administrator gets in, by service."""
+    live: dict[str, list[str]] = {}
+    doors = {}
+    for target in targets:
+        service = str(target.instance.service)
+        live.setdefault(service, []).append(target.names.live)
+        doors[service] = (t.cast("ContainerRef", target.instance.container).name, tools[service].credentials.user)
+    return live, doors
 
 
 def _with_oid(recorded: Facts, tools: t.Mapping[str, Tools]) -> Facts:

@@ -78,8 +78,10 @@ def _decoded(engine: Engine, path: str, manifest: Facts, databases: t.Sequence[F
 
 
 @contextlib.contextmanager
-def decrypted(stored: StoredSet, identity_file: t.Optional[str], scratch: str) -> t.Iterator[tuple[str, list[Facts]]]:
+def decrypted(stored: StoredSet, identity_file: t.Optional[str], scratch: str, volumes: bool = False) -> t.Iterator[tuple[str, list[Facts]]]:
     """Yield the path of the set and its databases as they can be read: decrypted for the block where they have to be.
+
+    The *volumes*, which may be large, are so only if asked for.
 
     :raises CheckError: code ``no-identity``, or that of the tool.
     """
@@ -98,7 +100,7 @@ def decrypted(stored: StoredSet, identity_file: t.Optional[str], scratch: str) -
             path = encryption.decrypt_path(how["method"], identity_file, os.path.join(stored.path, one["path"]), into)
             databases.append({**one, "path": os.path.relpath(path, plain)})
         for entry in manifest["files"]:
-            if entry["kind"] in ("globals", "config", "logs"):
+            if entry["kind"] in ("globals", "config", "logs", *(["volume"] if volumes else [])):
                 into = os.path.join(plain, os.path.dirname(entry["path"]))
                 os.makedirs(into, mode=0o700, exist_ok=True)
                 encryption.decrypt_path(how["method"], identity_file, os.path.join(stored.path, entry["path"]), into)

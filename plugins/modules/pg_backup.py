@@ -356,6 +356,15 @@ stacks:
       returned: always
       type: list
       elements: str
+    offsite_pruned:
+      description: Names of the copies off the host that were removed.
+      returned: with O(offsite) and O(offsite.retention=true)
+      type: list
+      elements: str
+    offsite_retention:
+      description: Why no copy may be removed now; empty if copies may be.
+      returned: with O(offsite) and O(offsite.retention=true)
+      type: str
     warnings:
       description: What a person should know.
       returned: always

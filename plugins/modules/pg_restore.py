@@ -84,7 +84,9 @@ options:
     default: []
   config:
     description:
-      - Restore the configuration files as well.
+      - Restore the configuration files as well. What they replace is kept beside them.
+      - The containers keep their environment until Compose makes them anew. Where a password in the restored files is not the one that the server accepts,
+        a warning says so, with what to type.
     type: bool
     default: false
   logs:
@@ -92,6 +94,13 @@ options:
       - Restore the logs as well. They are put beside those that are there.
     type: bool
     default: false
+  volumes:
+    description:
+      - Named volumes to restore as well, by their names in the set or in the Compose file. What uses them is stopped for the swap.
+      - Their old content is kept, swapped back and removed together with the old database.
+    type: list
+    elements: str
+    default: []
   create_missing_roles:
     description:
       - Create roles that the database needs and the server lacks, as they are in the set. Without it they are named and nothing is touched.
@@ -201,6 +210,11 @@ kept_database:
   description: Name of the database that was replaced and is kept, or null.
   returned: when there is one
   type: str
+kept_volumes:
+  description: Paths on the target of what the volumes had before, which is kept.
+  returned: after a swap
+  type: list
+  elements: str
 downtime_seconds:
   description: From stopping the services until they were well again.
   returned: after a swap

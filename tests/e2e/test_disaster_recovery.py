@@ -12,19 +12,13 @@ import typing as t
 
 import pytest
 
-from tests.support.fleet_hosts import BIN, CACHE, PLAIN, RENAMED, STACK_ON_HOST, StackHost, fault, inventory, on_host, run
+from tests.support.fleet_hosts import CACHE, PLAIN, RENAMED, STACK_ON_HOST, StackHost, fault, on_host, playbook, run
 from tests.support.fleet_hosts import testbed as bed  # by its own name it would be taken for a test
 
 NEW = StackHost(PLAIN.name.replace("plain", "new"))
 ROWS = "SELECT count(*), sum(hashtextextended(i::text, 0)) FROM items i"
 #: From the empty host to the healthy application; what it really took is printed.
 MOST_SECONDS = 300
-
-
-def playbook(name: str, host: StackHost, **variables: t.Any) -> str:
-    """Run a playbook over *host* and return what it prints."""
-    done = run(BIN / "ansible-playbook", "-i", inventory([host]), f"playbooks/{name}.yml", "-e", json.dumps(variables), timeout_seconds=900)
-    return done.stdout
 
 
 def sql(host: StackHost, statement: str) -> str:
@@ -61,7 +55,7 @@ def test_an_empty_host_gets_everything_back_from_off_site(hosts: tuple[StackHost
     try:
         before = sql(PLAIN, ROWS)
         secret = on_host(PLAIN, f"grep ^POSTGRES_PASSWORD= {STACK_ON_HOST}/.env").strip().partition("=")[2]
-        said = playbook("backup", PLAIN, backup_root="/var/backups/away-test", backup_offsite=off_site, backup_level="decodable")
+        said = playbook("backup", [PLAIN], backup_root="/var/backups/away-test", backup_offsite=off_site, backup_level="decodable")
     finally:
         sql(PLAIN, "DROP OWNED BY reporting; DROP ROLE reporting")
         on_host(PLAIN, "rm -rf /var/backups/away-test")
@@ -69,7 +63,7 @@ def test_an_empty_host_gets_everything_back_from_off_site(hosts: tuple[StackHost
 
     began = time.monotonic()
     wanted = {"restore_project_name": PLAIN.project, "restore_project_src": STACK_ON_HOST, "restore_offsite": off_site}
-    said = playbook("restore", NEW, restore_confirm=PLAIN.project, **wanted)
+    said = playbook("restore", [NEW], restore_confirm=PLAIN.project, **wanted)
     took = time.monotonic() - began
     print(f"an empty host was back after {took:.0f} s")  # noqa: T201  # the number that the test is for
     assert secret not in said

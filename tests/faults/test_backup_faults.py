@@ -35,6 +35,7 @@ from tests.support.backup_proof import (
     tree,
 )
 from tests.support.backup_stack import BackupStack, ended, sets_of
+from tests.support.tools import need_tools
 
 BIG_MIB = 96
 
@@ -308,6 +309,29 @@ def test_neighbours_and_foreign_files_stay(server17: BackupStack, small: str, ro
     stays = {path: what for path, what in before.items() if not path.startswith((sets[0].name, sets[1].name))}
     assert {path: what for path, what in after.items() if path in stays} == stays
     assert (ours / "tmp" / "mine").is_dir()
+
+
+def test_copies_off_the_host_expire_with_the_sets(server17: BackupStack, small: str, root: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    need_tools(rclone="rclone")
+    offsite = {"kind": "rclone", "remote": f":local:{tmp_path}"}
+    copies = tmp_path / server17.project
+
+    def backup(days_ago: int, retention: bool) -> dict[str, t.Any]:
+        options = {"keep_days": 7, "min_verified": 1, "offsite": {**offsite, "retention": retention}}
+        return good(server17.backup(root, databases=[small], clock_shift_seconds=-days_ago * DAY, **options))
+
+    first = [backup(days, True)["set_id"] for days in (12, 11, 10)]
+    assert backup(0, False)["pruned"] == first[:2]
+    last = sets_of(root, server17.project)[-1]
+    assert sorted(path.name for path in copies.iterdir()) == [*first, last]
+    prune = {"action": "prune", "keep_days": 7, "min_verified": 1, "offsite": offsite}
+    assert good(server17.backup(root, check_mode=True, **prune))["offsite_pruned"] == first[:2]
+    assert sorted(path.name for path in copies.iterdir()) == [*first, last]
+    (copies / first[0]).rename(tmp_path / "away")
+    (copies / first[0]).write_text("no directory")
+    row = good(server17.backup(root, **prune))
+    assert row["offsite_pruned"] == [first[1]] and row["pruned"] == []
+    assert sorted(path.name for path in copies.iterdir() if path.is_dir()) == [first[2], last]
 
 
 def test_a_marked_set_stays(server17: BackupStack, small: str, root: pathlib.Path) -> None:

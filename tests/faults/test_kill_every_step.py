@@ -18,7 +18,7 @@ import typing as t
 
 import pytest
 
-from tests.support.backup_proof import database, drop_all, good, leftovers, own_databases, published, rows_of, temporary
+from tests.support.backup_proof import database, drop_all, good, leftovers, own_databases, published, rows_of, temporary, uploads
 from tests.support.backup_stack import BackupStack, Ended, sets_of
 
 ALL_STEPS = os.environ.get("ALL_STEPS") == "1"
@@ -96,10 +96,10 @@ def test_backup_killed_after_each_step(server17: BackupStack, name: str, root: p
 class Replaced:
     """A database in two states: *old*, which is live, and *new*, which is in the set."""
 
-    def __init__(self, stack: BackupStack, root: pathlib.Path, live: str) -> None:
+    def __init__(self, stack: BackupStack, root: pathlib.Path, live: str, **params: t.Any) -> None:
         self.stack, self.root, self.live = stack, root, live
         self.new = rows_of(stack, live)
-        good(stack.backup(root, databases=[live]))
+        good(stack.backup(root, databases=[live], **params))
         self.old = self.age()
 
     def age(self) -> str:
@@ -150,11 +150,15 @@ class Replaced:
 AROUND_THE_SWAP = ("RENAME", "COMMIT", "save swapping", "save starting", "save done")
 
 
-def _restore_and_kill(case: Replaced, steps: t.Callable[[t.Sequence[str]], list[int]], **params: t.Any) -> None:
+def _restore_and_kill(
+    case: Replaced, steps: t.Callable[[t.Sequence[str]], list[int]], inside: t.Optional[t.Callable[[str], str]] = None, **params: t.Any
+) -> None:
     environment = case.stack.directory / ".env"
     new = environment.read_text()
     old = f"{new}# changed since\n" if params.get("config") else new
     environment.write_text(old)
+    if inside:
+        inside("echo old >state")
     counted = case.stack.restore(case.root, **params)
     good(counted)
     names = counted.result["step_names"]
@@ -162,6 +166,8 @@ def _restore_and_kill(case: Replaced, steps: t.Callable[[t.Sequence[str]], list[
     for number, step in enumerate(steps(names)):
         case.age()
         environment.write_text(old)
+        if inside:
+            inside("echo old >state")
         if not killed(case.stack.restore(case.root, kill_after=step, **params)):
             continue
         settle(case.stack, case.root)
@@ -173,6 +179,8 @@ def _restore_and_kill(case: Replaced, steps: t.Callable[[t.Sequence[str]], list[
         problems += [label + problem for problem in case.problems_after(second, case.old if back else case.new)]
         if environment.read_text() != (old if back else new):
             problems.append(f"{label}.env is the wrong one")
+        if inside and inside("cat state") != ("old" if back else "new"):
+            problems.append(f"{label}the volume has the wrong content")
     environment.write_text(new)
     for kept in case.stack.directory.glob(".env.before-*"):
         kept.unlink()
@@ -187,14 +195,22 @@ def test_restore_killed_after_each_step(server17: BackupStack, name: str, root: 
 def test_restore_with_its_application_killed_after_each_step(shop: BackupStack, root: pathlib.Path) -> None:
     shop.sql(THINGS)
     try:
-        case = Replaced(shop, root, "mydb")
+        with uploads(shop) as inside:
+            inside("echo new >state")
+            case = Replaced(shop, root, "mydb", volumes=["uploads"])
 
-        def steps(names: t.Sequence[str]) -> list[int]:
-            begin = max(number for number, step in enumerate(names, 1) if step.startswith("stop"))
-            around = [number for number, step in enumerate(names, 1) if number >= begin and (step.startswith(("stop", "start")) or "/.env" in step)]
-            return list(range(1, len(names) + 1)) if ALL_STEPS else around
+            def steps(names: t.Sequence[str]) -> list[int]:
+                begin = max(number for number, step in enumerate(names, 1) if step.startswith("stop"))
+                files = ("/.env", "/_data")
+                around = [
+                    number
+                    for number, step in enumerate(names, 1)
+                    if number >= begin and (step.startswith(("stop", "start")) or any(name in step for name in files))
+                ]
+                return list(range(1, len(names) + 1)) if ALL_STEPS else around
 
-        _restore_and_kill(case, steps, config=True)
+            _restore_and_kill(case, steps, inside, config=True, volumes=["uploads"])
+            shop.restore(root, action="finalize", keep_old_hours=0)
     finally:
         shop.sql("DROP TABLE IF EXISTS things")
 

@@ -10,6 +10,7 @@ import contextlib
 import gzip
 import os
 import pathlib
+import re
 import signal
 import stat
 import subprocess
@@ -20,6 +21,7 @@ import pytest
 
 from tests.support.backup_proof import (
     DAY,
+    SLEEPER,
     database,
     good,
     largest_data_file,
@@ -33,6 +35,7 @@ from tests.support.backup_proof import (
     sign_again,
     temporary,
     tree,
+    uploads,
 )
 from tests.support.backup_stack import BackupStack, ended, sets_of
 
@@ -215,16 +218,77 @@ def test_an_endpoint_that_does_not_answer_brings_the_old_data_back(shop: BackupS
         shop.sql("DROP TABLE vault_marker")
 
 
+@contextlib.contextmanager
+def trusted_loopback(stack: BackupStack) -> t.Iterator[None]:
+    """Have the server take any password over its loopback device, as in the image "postgres" of Docker Hub."""
+    path = stack.sql("SHOW hba_file")
+    stack.inside(f"cp -p {path} {path}.before && sed -i -E '/(127\\.0\\.0\\.1|::1)/s/scram-sha-256/trust/' {path}")
+    stack.sql("SELECT pg_reload_conf()")
+    try:
+        yield
+    finally:
+        stack.inside(f"mv {path}.before {path}")
+        stack.sql("SELECT pg_reload_conf()")
+
+
+@contextlib.contextmanager
+def other_password(stack: BackupStack, password: str) -> t.Iterator[None]:
+    """Have the role of the application another password for the block."""
+    before = stack.running().variables()["DATABASE_PASSWORD"]
+    stack.sql(f"ALTER ROLE postgres PASSWORD '{password}'")
+    try:
+        yield
+    finally:
+        stack.sql(f"ALTER ROLE postgres PASSWORD '{before}'")
+
+
 def test_a_password_that_is_not_accepted_stops_nothing(shop: BackupStack, root: pathlib.Path) -> None:
     """The role has another password than the one that the application would log in with after its restart."""
     good(shop.backup(root))
-    password = shop.running().variables()["POSTGRES_PASSWORD"]
-    shop.sql("ALTER ROLE postgres PASSWORD 'another'")
+    with other_password(shop, "another"), trusted_loopback(shop), untouched(shop):
+        failed = refused(shop.restore(root), "does not accept the login of backend as postgres", "nothing was changed")
+        assert f"docker exec -it {shop.project}-postgres-1 psql -U postgres -d postgres -c '\\password postgres'" in failed.replace("_", "-")
+
+
+def test_a_restored_env_with_another_password_is_told_with_what_to_type(shop: BackupStack, root: pathlib.Path) -> None:
+    """The containers keep the environment that they have; with the next ``up`` the restored one counts."""
+    running = shop.running()
+    good(shop.backup(root))
+    archived = (shop.directory / ".env").read_text()
+    names = ("POSTGRES_PASSWORD", "DATABASE_PASSWORD")
+    before = running.variables()["DATABASE_PASSWORD"]
+    shop.sql("ALTER ROLE postgres PASSWORD 'Canary-of-today'")
     try:
-        with untouched(shop):
-            refused(shop.restore(root, login_user="postgres", login_password="another"), "does not accept the application's login", "nothing was changed")
+        running.set_variables(dict.fromkeys(names, "Canary-of-today"))
+        running.up("backend")
+        shop.wait_until_well()
+        ended = shop.restore(root, config=True)
+        row = good(ended)
+        assert shop.is_well() and (shop.directory / ".env").read_text() == archived
+        (warning,) = [one for one in row["warnings"] if "password" in one]
+        commands = re.findall(r"`(.+?)`", warning)
+        assert "Canary" not in ended.output and before not in ended.output
+        assert [command.split()[0] for command in commands] == ["docker", "mv"]
+        assert any("up -d" in step for step in row["next_steps"])
+        # What it says is what helps: as it is, the application would not come back.
+        command = commands[0].replace("exec -it", "exec -i")
+        subprocess.run(["sh", "-c", command], check=True, input=f"{before}\n{before}\n", text=True, timeout=30)
+        running.up("backend")
+        shop.wait_until_well()
+        # The other way back, after a second restore.
+        shop.sql("ALTER ROLE postgres PASSWORD 'Canary-of-today'")
+        running.set_variables(dict.fromkeys(names, "Canary-of-today"))
+        today = (shop.directory / ".env").read_text()
+        running.up("backend")
+        shop.wait_until_well()
+        (warning,) = [one for one in good(shop.restore(root, config=True))["warnings"] if "password" in one]
+        subprocess.run(["sh", "-c", re.findall(r"`(mv .+?)`", warning)[0]], check=True, timeout=30)
+        assert (shop.directory / ".env").read_text() == today
     finally:
-        shop.sql(f"ALTER ROLE postgres PASSWORD '{password}'")
+        (shop.directory / ".env").write_text(archived)
+        shop.sql(f"ALTER ROLE postgres PASSWORD '{before}'")
+        running.up("backend")
+        shop.wait_until_well()
 
 
 # -- sessions that are in the way --------------------------------------------------------------------------------------
@@ -491,6 +555,61 @@ def test_the_database_postgres_is_no_exception(server17: BackupStack, root: path
 
 
 # -- an end in between -------------------------------------------------------------------------------------------------
+
+
+# -- volumes -----------------------------------------------------------------------------------------------------------
+
+
+LISTED = "find . | LC_ALL=C sort; find . -type f | LC_ALL=C sort | xargs -r stat -c '%n %a %u:%g' ; find . -type f | LC_ALL=C sort | xargs -r cat"
+
+
+def test_volumes_come_back_with_the_database_and_go_back_with_it(shop: BackupStack, root: pathlib.Path) -> None:
+    with uploads(shop) as inside:
+        inside("mkdir -p a/b; echo one >a/b/one; chmod 640 a/b/one; chown 1000:1001 a/b/one; ln -s /data/a/b/one link; chmod 2770 .")
+        archived, rows = inside(LISTED), rows_of(shop)
+        good(shop.backup(root, volumes=["uploads"]))
+        inside("echo changed >a/b/one; echo two >two; rm link")
+        changed = inside(LISTED)
+        row = good(shop.restore(root, volumes=["uploads"]))
+        assert inside(LISTED) == archived and rows_of(shop) == rows
+        (kept,) = row["kept_volumes"]
+        assert pathlib.Path(kept, "two").is_file()
+        good(shop.restore(root, action="rollback"))
+        assert inside(LISTED) == changed
+        good(shop.restore(root, action="rollback"))
+        assert inside(LISTED) == archived
+        dropped = good(shop.restore(root, action="finalize", keep_old_hours=0))["dropped"]
+        assert "the old content of uploads" in dropped
+        assert [path.name for path in pathlib.Path(kept).parent.iterdir()] == ["_data"]
+
+
+def test_an_application_that_does_not_get_well_brings_the_old_volumes_back(shop: BackupStack, root: pathlib.Path) -> None:
+    with uploads(shop) as inside:
+        inside("echo one >one")
+        good(shop.backup(root, volumes=["uploads"]))
+        inside("echo two >two")
+        changed = inside(LISTED)
+        refused(shop.restore(root, volumes=["uploads"], endpoints=["http://127.0.0.1:9/"], health_timeout_seconds=3), "the old database is live again")
+        assert inside(LISTED) == changed
+        shop.wait_until_well()
+        mounted = subprocess.check_output(["docker", "volume", "inspect", "-f", "{{.Mountpoint}}", f"{shop.project}_uploads"], text=True)
+        assert [path.name for path in pathlib.Path(mounted.strip()).parent.iterdir()] == ["_data"]
+
+
+def test_a_volume_that_others_use_or_that_is_not_there_stops_nothing(shop: BackupStack, root: pathlib.Path) -> None:
+    with uploads(shop) as inside:
+        inside("echo one >one")
+        good(shop.backup(root, volumes=["uploads"]))
+        with untouched(shop):
+            refused(shop.restore(root, volumes=["downloads"]), "the set has no such volume", "uploads.tar.gz")
+            stranger = [*SLEEPER[:2], "--volume", f"{shop.project}_uploads:/data", *SLEEPER[2:]]
+            other = subprocess.check_output(stranger, text=True, timeout=60).strip()
+            try:
+                refused(shop.restore(root, volumes=["uploads"]), f"which is not of {shop.project}, uses it", "docker stop")
+            finally:
+                subprocess.run(["docker", "rm", "--force", other], check=True, capture_output=True, timeout=60)
+            refused(shop.restore(root, volumes=["uploads"], target_database="elsewhere"), "restored from a set, with the databases")
+
 
 
 @pytest.mark.parametrize("state", ["preparing", "stopping", "starting"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import os
 import pathlib
 import random
@@ -20,8 +21,13 @@ import time
 import pytest
 from ansible_collections.stackops.runbook.plugins.module_utils import _offsite as offsite
 from ansible_collections.stackops.runbook.plugins.module_utils import _offsite_tools as tools
-from ansible_collections.stackops.runbook.plugins.module_utils._envelope import CheckError
+from ansible_collections.stackops.runbook.plugins.module_utils._backup_manifest import pretty, signed
+from ansible_collections.stackops.runbook.plugins.module_utils._backup_manifest import set_id as new_set_id
+from ansible_collections.stackops.runbook.plugins.module_utils._backup_store import BackupStore
+from ansible_collections.stackops.runbook.plugins.module_utils._envelope import CheckError, rfc3339
 from ansible_collections.stackops.runbook.plugins.module_utils._offsite import Offsite
+from ansible_collections.stackops.runbook.plugins.module_utils._offsite_retention import expire
+from ansible_collections.stackops.runbook.plugins.module_utils._retention import Policy
 from ansible_collections.stackops.runbook.tests.support.tools import need_tools
 
 pytestmark = pytest.mark.live
@@ -336,6 +342,117 @@ def test_time_is_limited(remote, project, tmp_path):
             offsite.push(hangs, project, str(local), SET)
     assert caught.value.code == "timeout"
     assert time.monotonic() - begin < 25
+
+
+# Retention, over what there is over there.
+
+DAY = 86400.0
+NOW = 1795442400.0
+
+
+@pytest.fixture
+def store(tmp_path, project):
+    """The store of the project; its identity is on the disk."""
+    tmp_path.chmod(0o755)
+    made = BackupStore(str(tmp_path / "backups"), project)
+    made.prepare()
+    return made
+
+
+def push_old(remote, store, tmp_path, days, *, here=False, project_id=None, **more):
+    """Have a small set of so many days ago over there, and on the host only if it is *here*; return its id."""
+    moment = NOW - days * DAY
+    name = new_set_id(moment, f"{days:04x}")
+    top = tmp_path / "old" / name
+    top.mkdir(parents=True)
+    (top / "config.tar.gz").write_bytes(name.encode())
+    manifest = {
+        "schema_version": 1, "set_id": name, "created_at": rfc3339(moment), "project": {"id": project_id or store.project_id, "name": store.project},
+        "verification": {"level": "decodable"}, "files": [], "totals": {"bytes": 21, "rows": 0}, "databases": [], **more,
+    }  # fmt: skip
+    (top / "manifest.json").write_bytes(pretty(signed(manifest)))
+    (top / "SHA256SUMS").write_text(f"{hashlib.sha256(name.encode()).hexdigest()}  config.tar.gz\n")
+    if remote.kind == "rclone":
+        offsite.push(remote, store.project, str(top), name)
+    else:  # as a push does it, without the comparison
+        tool = tools.tool_of(remote, store.project, name)
+        tool.run("backup", "--host", "stackops", *(word for tag in tool.tags() for word in ("--tag", tag)), ".", cwd=str(top))
+    if here:
+        top.rename(pathlib.Path(store.sets_path, name))
+    return name
+
+
+@pytest.mark.parametrize("remote", ["rclone-s3", "restic-s3"], indirect=True)
+def test_copies_expire_by_the_plan_of_the_host(remote, store, tmp_path):
+    """What is beyond the window goes; what is first beyond it, marked, another's or without a readable manifest stays."""
+    ids = {days: push_old(remote, store, tmp_path, days, here=days != 11) for days in (0, 9, 10, 11)}
+    foreign = push_old(remote, store, tmp_path, 30, project_id="another host's")
+    marked = push_old(remote, store, tmp_path, 31)
+    unreadable = push_old(remote, store, tmp_path, 32, schema_version=99)
+    neighbour = BackupStore(store.root, f"{store.project}-test")
+    neighbour.prepare()
+    theirs = push_old(remote, neighbour, tmp_path, 40)
+    tool = tools.tool_of(remote, store.project)
+    if remote.kind == "rclone":
+        tool.run("touch", tool.place(marked, "KEEP"))
+    else:
+        tool.run("tag", "--add", "KEEP", tool.known_of(marked)[-1])
+    everything_there = {*ids.values(), foreign, marked, unreadable}
+    policy = Policy(keep_days=7, min_verified=2)
+    planned = expire(remote, store, policy, NOW, dry=True)
+    assert set(offsite.list_sets(remote, store.project)) == everything_there
+    done = expire(remote, store, policy, NOW)
+    assert planned.removed == done.removed == (ids[11], ids[10])
+    assert set(offsite.list_sets(remote, store.project)) == everything_there - set(done.removed)
+    assert done.keep[foreign] == done.keep[unreadable] == "not known to be a set of this project"
+    assert done.keep[marked].startswith("KEEP")
+    assert [one for one in done.warnings if unreadable in one and "version 99" in one]
+    assert offsite.list_sets(remote, neighbour.project) == [theirs]
+    offsite.fetch(remote, store.project, ids[9], str(tmp_path / "back"))
+
+
+def test_some_copies_stay_however_old_and_all_while_the_clock_is_not_believed(rclone, store, tmp_path):
+    ids = [push_old(rclone, store, tmp_path, days, here=True) for days in (0, 1, 2)]
+    assert expire(rclone, store, Policy(keep_days=0, min_verified=3), NOW).removed == ()
+    few = Policy(keep_days=0, min_verified=1)
+    assert expire(rclone, store, few, NOW - DAY).frozen.startswith("the clock")
+    assert expire(rclone, store, few, NOW).removed == (ids[2], ids[1])
+    assert offsite.list_sets(rclone, store.project) == [ids[0]]
+
+
+def test_rclone_a_removal_that_is_cut_off_leaves_no_set_and_is_finished(rclone, store, work, tmp_path, monkeypatch):
+    names = [push_old(rclone, store, tmp_path, days) for days in (0, 20, 21)]
+    policy = Policy(keep_days=7, min_verified=1)
+    far = work / "remote/rclone" / store.project
+    (tmp_path / "bin").mkdir()
+    for verb, left in (("delete", {"config.tar.gz", "removed.json", "SHA256SUMS"}), ("purge", {"removed.json"})):
+        (tmp_path / "bin/rclone").write_text(f'#!/bin/sh\n[ "$1" != {verb} ] || kill -9 $$\nexec {shutil.which("rclone")} "$@"\n')
+        (tmp_path / "bin/rclone").chmod(0o755)
+        with monkeypatch.context() as patched:
+            patched.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+            with pytest.raises(CheckError, match="killed by signal 9"):
+                expire(rclone, store, policy, NOW)
+        assert {path.name for path in (far / names[2]).iterdir()} == left
+    assert offsite.list_sets(rclone, store.project) == sorted(names[:2], reverse=True)
+    # A transfer that was interrupted has no such file: that is left alone.
+    (far / "20260101T000000Z-0000").mkdir()
+    (far / "20260101T000000Z-0000/config.tar.gz").write_text("half a transfer")
+    assert expire(rclone, store, policy, NOW).removed == ()
+    assert {path.name for path in far.iterdir()} == {*names[:2], "20260101T000000Z-0000"}
+
+
+def test_restic_gives_back_space_once_a_week(restic, store, tmp_path):
+    def state():
+        return json.loads(pathlib.Path(store.path, "offsite.json").read_text())
+
+    names = [push_old(restic, store, tmp_path, days, here=days < 10) for days in (0, 8, 21)]
+    assert expire(restic, store, Policy(keep_days=7, min_verified=1), NOW).removed == (names[2],)
+    assert state() == {"schema_version": 1, "reclaimed_at": rfc3339(NOW), "pending": False}
+    assert expire(restic, store, Policy(keep_days=1, min_verified=1), NOW + 2 * DAY).removed == (names[1],)
+    assert state()["pending"] is True
+    assert expire(restic, store, Policy(keep_days=1, min_verified=1), NOW + 7 * DAY).removed == ()
+    assert state() == {"schema_version": 1, "reclaimed_at": rfc3339(NOW + 7 * DAY), "pending": False}
+    assert "no errors were found" in run("restic", "check", env={**os.environ, **tools.tool_of(restic, "any").env})
 
 
 # What is particular to one of the tools, or needs the files of the far side.

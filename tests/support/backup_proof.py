@@ -167,3 +167,27 @@ def largest_data_file(path: pathlib.Path) -> pathlib.Path:
     """Return the largest file with rows of a set."""
     return max((path / "databases").rglob("*.dat*"), key=lambda entry: entry.stat().st_size)
 
+
+#: A container that does nothing until it is stopped.
+SLEEPER = ("docker", "run", "--detach", "--init", "--entrypoint", "sleep", "stackops-test/app", "infinity")
+
+
+@contextlib.contextmanager
+def uploads(stack: BackupStack) -> t.Iterator[t.Callable[[str], str]]:
+    """Have a service of the stack with a volume for the block; what is yielded runs a script in it, from ``/data``."""
+    name, volume = f"{stack.project}-uploads-1", f"{stack.project}_uploads"
+    # Like those of its neighbour: the newest container says where the project is.
+    labels = (stack.running().inspect("postgres") or {})["Config"]["Labels"]
+    labels = {key: value for key, value in labels.items() if key.startswith("com.docker.compose.")} | {"com.docker.compose.service": "uploads"}
+    words = [word for key, value in labels.items() for word in ("--label", f"{key}={value}")]
+    subprocess.run([*SLEEPER[:2], "--name", name, *words, "--volume", f"{volume}:/data", *SLEEPER[2:]], check=True, capture_output=True, timeout=60)
+
+    def inside(script: str) -> str:
+        done = subprocess.run(["docker", "exec", "--user", "0", "--workdir", "/data", name, "sh", "-euc", script], check=True, capture_output=True, timeout=60)
+        return done.stdout.decode().strip()
+
+    try:
+        yield inside
+    finally:
+        subprocess.run(["docker", "rm", "--force", "--volumes", name], check=True, capture_output=True, timeout=60)
+        subprocess.run(["docker", "volume", "rm", volume], check=True, capture_output=True, timeout=60)

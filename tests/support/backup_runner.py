@@ -26,7 +26,8 @@ import typing as t
 
 from ansible_collections.stackops.runbook.plugins.module_utils import _engine, _postgres_tools, _psql_stream, _restore_journal
 from ansible_collections.stackops.runbook.plugins.module_utils._backup import run_backup
-from ansible_collections.stackops.runbook.plugins.module_utils._backup_arguments import backup_arguments, complete, restore_arguments
+from ansible_collections.stackops.runbook.plugins.module_utils._backup_arguments import backup_arguments, restore_arguments
+from ansible_collections.stackops.runbook.plugins.module_utils._host_configuration import complete
 from ansible_collections.stackops.runbook.plugins.module_utils._restore import run_restore
 
 STEPS: tuple[tuple[t.Any, str], ...] = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pathlib
+import time
 
 import pytest
 
@@ -87,16 +88,38 @@ def test_cron_has_its_program(host):
     assert host.file("/usr/local/sbin/stackops").mode == 0o755
 
 
-def test_the_program_makes_a_set_as_cron_runs_it(host, path):
-    command = "env -i HOME=/root LOGNAME=root SHELL=/bin/sh PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin /bin/sh -c"
-    result = host.run(f"cd / && {command} '/usr/local/sbin/stackops backup'")
-    assert (result.rc, result.stdout, result.stderr) == (0, "", "")
+def test_cron_itself_makes_a_set(host, path):
+    """The role's own lines, with the next minute instead of their time."""
+    assert host.service("cron").is_running
+    lines = [line for line in host.file("/etc/cron.d/stackops-backup").content_string.splitlines() if not line.endswith(" verify")]
+    state_before = host.check_output("cat /var/lib/stackops/backup-shop.json 2>/dev/null || true")
+    # Three seconds are left for cron to see the file before that minute begins.
+    began = host.check_output("date --iso-8601=seconds")
+    minute = host.check_output("date -d '63 seconds' '+%M %H'")
+    text = "\n".join(line.replace("30 2 * * *", f"{minute} * * *") for line in lines) + "\n"
+    assert minute in text
+    host.check_output("printf %%s %s > /etc/cron.d/stackops-test", text)
+    try:
+        deadline = time.monotonic() + 63 + 120
+        while host.check_output("cat /var/lib/stackops/backup-shop.json 2>/dev/null || true") == state_before:
+            assert time.monotonic() < deadline, host.check_output("journalctl -u cron --no-pager --since %s", began)
+            time.sleep(1)
+    finally:
+        host.check_output("rm /etc/cron.d/stackops-test")
+    assert "(root) CMD (/usr/local/sbin/stackops backup)" in host.check_output("journalctl -t CRON --no-pager --since %s", began)
     state = json.loads(host.check_output("cat /var/lib/stackops/backup-shop.json"))
     assert state["schema_version"] == 1
     assert state["last_run"]["status"] == "ok"
     assert state["set_id"] == pathlib.PurePath(host.check_output("readlink -f %s/latest", ROOT)).name != pathlib.PurePath(path).name
     assert state["bytes"] > 0
     assert state["last_success"] is not None
+
+
+def test_the_program_says_nothing_when_all_is_well(host):
+    """In the environment that cron gives it; what it says, cron would send by mail."""
+    command = "env -i HOME=/root LOGNAME=root SHELL=/bin/sh PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin /bin/sh -c"
+    result = host.run(f"cd / && {command} '/usr/local/sbin/stackops verify --set latest --level decodable'")
+    assert (result.rc, result.stdout, result.stderr) == (0, "", "")
 
 
 def test_the_restored_database_is_as_it_was(host):

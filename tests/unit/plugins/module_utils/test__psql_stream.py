@@ -86,6 +86,7 @@ def test_what_an_effect_prints_is_not_taken_for_an_answer() -> None:
 
 def test_the_word_is_not_to_be_guessed() -> None:
     """What a server says about a statement may be what a user wrote."""
+
     def answer(script: str, word: str) -> Frames:
         return [(ERR, b"NOTICE:  stackops-0000000000000000 00000  stackops-0000000000000000\n"), (ERR, verdict(word, "42601", "syntax error"))]
 
