@@ -32,7 +32,7 @@ _SCAN_SECONDS = 5.0
 # A process that has just been started and does not listen yet is no misconfiguration.
 _TIME_TO_LISTEN_SECONDS = 30.0
 # Programs that hold a container's port for the engine.
-_PORT_PROXIES = frozenset({"docker-proxy", "rootlessport", "rootlesskit", "conmon", "slirp4netns", "pasta", "pasta.avx2"})
+PORT_PROXIES = frozenset({"docker-proxy", "rootlessport", "rootlesskit", "conmon", "slirp4netns", "pasta", "pasta.avx2"})
 _PORT_TAKEN = re.compile(r"port is already allocated|address already in use|ports are not available", re.IGNORECASE)
 _TAKEN_PORT = re.compile(
     r"(?:Bind for|listen (?P<listen>tcp|udp)[46]?|bind(?:ing)? host port(?: for)?|exposing port (?P<exposing>tcp|udp))"
@@ -149,7 +149,7 @@ class Claim:
     running: bool
 
 
-def _claims(stacks: t.Iterable[Stack], engine: t.Optional[Engine]) -> list[Claim]:
+def port_claims(stacks: t.Iterable[Stack], engine: t.Optional[Engine]) -> list[Claim]:
     """Return what the containers of *stacks* claim, and what other running containers of the engine hold."""
     claims: list[Claim] = []
     known: set[str] = set()
@@ -185,7 +185,7 @@ def overlap(one: str, other: str) -> bool:
     return one == other or _wildcard(one) or _wildcard(other)
 
 
-def _listener_rows(sockets: t.Sequence[Socket], claims: t.Sequence[Claim], names: t.Mapping[str, str]) -> list[dict[str, t.Any]]:
+def listener_rows(sockets: t.Sequence[Socket], claims: t.Sequence[Claim], names: t.Mapping[str, str]) -> list[dict[str, t.Any]]:
     """Return one row for each listening socket of the host; *names* maps container ids to names."""
     owners = owners_of({one.inode for one in sockets})
     own = own_container_ids()
@@ -194,7 +194,7 @@ def _listener_rows(sockets: t.Sequence[Socket], claims: t.Sequence[Claim], names
         pid = owners.get(one.inode)
         process = _process_name(pid)
         container = None
-        if process is None or process in _PORT_PROXIES:
+        if process is None or process in PORT_PROXIES:
             container = next((claim.container for claim in claims if claim.running and _holds(claim, one)), None)
         elif pid is not None:
             container = _container_name(pid, names, own)
@@ -333,17 +333,36 @@ def _holder(
     return ("a process that only root can name", None) if here else (None, None)
 
 
+@dataclasses.dataclass(frozen=True)
+class Listening:
+    """What listens on this host, read once: *sockets* is ``None`` where they may not be read."""
+
+    sockets: t.Optional[list[Socket]]
+    claims: list[Claim]
+    rows: list[dict[str, t.Any]]
+
+
+def read_listening(stacks: t.Sequence[Stack], engine: t.Optional[Engine] = None) -> Listening:
+    """Return the sockets of the host, whom they belong to, and what containers claim."""
+    sockets = None if engine is not None and engine.remote else sockets_of("self")
+    claims = port_claims(stacks, engine)
+    names = {container.id: container.name for stack in stacks for container in stack.siblings}
+    return Listening(sockets, claims, listener_rows(sockets or [], claims, names))
+
+
 # -- all together ------------------------------------------------------------------------------------------------------
 
 
-def collect_ports(stacks: t.Sequence[Stack], engine: t.Optional[Engine] = None) -> dict[str, t.Any]:
+def collect_ports(stacks: t.Sequence[Stack], engine: t.Optional[Engine] = None, listening: t.Callable[..., Listening] = read_listening) -> dict[str, t.Any]:
     """Return the envelope ``ports``: what *stacks* publish, what listens on the host, and conflicts.
 
-    Without root the processes of others stay unnamed. Where the engine is remote, only what it says itself is known.
+    *listening* reads what listens, or has read it already. Without root the processes of others stay unnamed. Where the engine is remote, only
+    what it says itself is known.
     """
     errors: list[CheckError] = []
     remote = engine is not None and engine.remote
-    sockets = None if remote else sockets_of("self")
+    seen = listening(stacks, engine)
+    sockets, claims, listeners = seen.sockets, seen.claims, seen.rows
     if remote:
         errors.append(CheckError("ports", "the engine runs on another machine, whose sockets cannot be read from here", "Run this on the engine's own host."))
     elif sockets is None:
@@ -351,9 +370,6 @@ def collect_ports(stacks: t.Sequence[Stack], engine: t.Optional[Engine] = None) 
     elif os.geteuid() != 0:
         hint = "Run as root (become: true) to see which process holds which port."
         errors.append(CheckError("/proc/<pid>/fd", "the processes of other users cannot be named without root", hint, "permission-denied"))
-    claims = _claims(stacks, engine)
-    names = {container.id: container.name for stack in stacks for container in stack.siblings}
-    listeners = _listener_rows(sockets or [], claims, names)
     published = [row for stack in stacks for container in stack.containers if not container.oneoff for row in _published_rows(container, sockets)]
     conflicts = _conflict_rows(stacks, claims, listeners)
     unreachable = [row for row in published if row["bound_to_loopback_inside"]]
@@ -364,9 +380,7 @@ def collect_ports(stacks: t.Sequence[Stack], engine: t.Optional[Engine] = None) 
     )
 
 
-def _summary(
-    published: t.Sequence[t.Mapping[str, t.Any]], conflicts: t.Sequence[t.Mapping[str, t.Any]], unreachable: t.Sequence[t.Mapping[str, t.Any]]
-) -> str:
+def _summary(published: t.Sequence[t.Mapping[str, t.Any]], conflicts: t.Sequence[t.Mapping[str, t.Any]], unreachable: t.Sequence[t.Mapping[str, t.Any]]) -> str:
     if conflicts:
         first = conflicts[0]
         return f"port {first['host_port']}/{first['protocol']} wanted by {first['wanted_by']} is held by {first['held_by']}"
