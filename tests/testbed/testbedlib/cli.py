@@ -36,7 +36,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_host_commands(actions: t.Any) -> None:
     for action, text in (("up", "bring hosts up and wait until they answer"), ("down", "remove hosts and what they stored")):
-        actions.add_parser(action, help=text).add_argument("names", nargs="+", metavar="NAME")
+        parser = actions.add_parser(action, help=text)
+        parser.add_argument("names", nargs="+", metavar="NAME")
+        if action == "up":
+            parser.add_argument("--image", default=seed.HOST_IMAGE, metavar="NAME", help=f"default: {seed.HOST_IMAGE}")
     actions.add_parser("list", help="names of the hosts that are up")
     actions.add_parser("address", help="print a host's address").add_argument("name", metavar="NAME")
     deploy = actions.add_parser("deploy", help="copy a rendered stack to a host and start it")
@@ -54,7 +57,7 @@ def _add_host_commands(actions: t.Any) -> None:
 def _host(options: argparse.Namespace, command: list[str]) -> None:
     if options.action == "up":
         engine.ensure()
-        hosts.up(options.names)
+        hosts.up(options.names, images.canonical(options.image))
     elif options.action == "down":
         hosts.down(options.names)
     elif options.action == "list":

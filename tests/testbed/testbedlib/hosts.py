@@ -74,16 +74,16 @@ def ssh_arguments(name: str) -> list[str]:
     ]  # fmt: skip
 
 
-def up(names: t.Sequence[str]) -> None:
-    """Bring the hosts up, side by side; one that runs already stays as it is."""
+def up(names: t.Sequence[str], image: str = seed.HOST_IMAGE) -> None:
+    """Bring hosts of *image* up, side by side; one that runs already stays as it is."""
     for name in names:
         if not _NAME.fullmatch(name):
             raise ValueError(f"not a host name: {name!r}")
     with exclusive():
-        images.ensure(("base:trixie", *images.DEFAULT))
+        images.ensure(tuple(dict.fromkeys(("base:trixie", *images.DEFAULT, image))))
         seed.ensure_seed()
         private_key()
-    side_by_side({name: functools.partial(_up, name) for name in names})
+    side_by_side({name: functools.partial(_up, name, image) for name in names})
 
 
 @contextlib.contextmanager
@@ -95,7 +95,7 @@ def exclusive() -> t.Iterator[None]:
         yield
 
 
-def _up(name: str) -> None:
+def _up(name: str, image: str) -> None:
     if _is_running(name):
         say(f"Host {name} is up already.")
     else:
@@ -103,7 +103,7 @@ def _up(name: str) -> None:
             run(["docker", "rm", "--force", name], check=False)
             seed.make_volume(f"{name}-docker", {LABEL: name})
             argv = ["docker", "run", "--detach", "--name", name, "--hostname", name, "--label", f"{LABEL}={name}", *seed.RUN_OPTIONS]
-            run([*argv, f"--volume={name}-docker:/var/lib/docker", images.CATALOGUE[seed.HOST_IMAGE].reference])
+            run([*argv, f"--volume={name}-docker:/var/lib/docker", images.CATALOGUE[image].reference])
             run(["docker", "exec", "--interactive", name, "sh", "-c", _AUTHORIZE], stdin=_public_key())
             _wait_until_ready(name)
     _write_known_hosts(name)

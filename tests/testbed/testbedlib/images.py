@@ -48,6 +48,7 @@ def _catalogue() -> dict[str, Image]:
     others = [
         Image("app:latest", STACK / "app", "base:trixie"),
         Image("host:trixie", IMAGES / "host", "base:trixie"),
+        Image("host-firewalld:trixie", IMAGES / "firewalld", "host:trixie"),
     ]
     return {image.name: image for image in [*bases, *databases, *others]}
 
