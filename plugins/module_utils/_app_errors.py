@@ -66,7 +66,7 @@ _RULES: tuple[tuple[str, str, str], ...] = (
     (
         "database-auth-failed",
         "password authentication failed",
-        _AT + r'(?:[A-Z]+: {1,4})?password authentication failed for (?:user'
+        _AT + r"(?:[A-Z]+: {1,4})?password authentication failed for (?:user"
         r'|role) "(?P<user>[^"]{1,128})"',
     ),
     ("database-auth-failed", "authentication failed for user", _AT + r'(?:[A-Z]+: {1,4})?\w+ authentication failed for user "(?P<user>[^"]{1,128})"'),
@@ -92,7 +92,7 @@ _RULES: tuple[tuple[str, str, str], ...] = (
     ("database-connection-lost", "closed in the middle of operation", r"connection was closed in the middle of operation"),
     ("database-refused", "failed: connection refused", _SERVER + r"Connection refused"),
     ("database-refused", "could not connect to server: connection refused", r"could not connect to server: Connection refused" + _OLD_AT),
-    ("database-refused", "socket \"", r'socket "(?P<path>/[^"\s]{1,108})" failed: |domain socket "(?P<path2>/[^"\s]{1,108})"'),
+    ("database-refused", 'socket "', r'socket "(?P<path>/[^"\s]{1,108})" failed: |domain socket "(?P<path2>/[^"\s]{1,108})"'),
     ("database-timeout", "connection to server at", _SERVER + _SILENT),
     ("database-timeout", "could not connect to server: connection timed out", r"could not connect to server: Connection timed out" + _OLD_AT),
     ("database-timeout", "connection timeout expired", r"connection timeout expired"),
@@ -122,22 +122,34 @@ _RULES: tuple[tuple[str, str, str], ...] = (
     ),
     ("pool-timeout", "couldn't get a connection", r"couldn't get a connection after (?P<timeout>[\d.]{1,10}\d) sec"),
     ("jwt-expired", "expired", r"Signature has expired|ExpiredSignatureError|(?i:\b(?:token|jwt) (?:has |is )?expired)"),
-    ("jwt-bad-signature", "signature", r"(?i:signature verification failed)|InvalidSignatureError"),
+    ("jwt-bad-signature", "signature", r"(?i:signature verification failed)|InvalidSignatureError|\bBadSignatureError|JsonWebTokenError: invalid signature"),
+    ("jwt-not-yet-valid", "jwt not active", r"\bjwt not active\b"),
     ("jwt-not-yet-valid", "yet valid", r"(?i:token is not yet valid)(?: \((?P<claim>nbf|iat)\))?"),
     ("jwt-not-yet-valid", "immaturesignature", r"ImmatureSignatureError"),
-    ("jwt-wrong-algorithm", "alg", r"specified alg value is not allowed|InvalidAlgorithmError|Algorithm not supported"),
-    ("jwt-malformed", "segments", r"Not enough segments"),
+    (
+        "jwt-wrong-algorithm",
+        "alg",
+        r"specified alg value is not allowed|InvalidAlgorithmError|Algorithm not supported|JsonWebTokenError: invalid algorithm"
+        r"|Unable to find an algorithm for key|UnsupportedAlgorithmError",
+    ),
+    ("jwt-malformed", "segments", r"Not enough segments|Invalid input segments length"),
+    ("jwt-malformed", "jwt malformed", r"\bjwt malformed\b"),
+    ("jwt-malformed", "jsonwebtokenerror", r"JsonWebTokenError: (?:invalid token|jwt signature is required)"),
+    ("jwt-malformed", "authorization header", r"\bBad Authorization header\b"),
     ("jwt-malformed", "invalid ", r"Invalid (?:header|payload|crypto|signature) (?:padding|string|segment)|(?i:invalid token (?:type|format))"),
     ("jwt-malformed", "decoding", r"(?i:error decoding (?:token|signature|jwt))"),
     ("jwt-unknown-key", "signing key that matches", r'find a signing key that matches: "?(?P<key>[^"\s]{1,128})'),
     ("jwt-unknown-key", "jwk set", r"JWK Set did not contain any (?:usable )?keys"),
     ("jwt-wrong-claims", "invalid ", r"Invalid (?P<claim>audience|issuer)\b"),
+    ("jwt-wrong-claims", " invalid", r"\bjwt (?P<claim>audience|issuer|subject) invalid\b"),
+    ("jwt-wrong-claims", "audience doesn't match", r"(?P<claim>Audience) doesn't match"),
+    ("jwt-wrong-claims", "must be a string", r"\b(?P<claim>Subject|JWT ID) must be a string"),
     ("jwt-wrong-claims", "token is missing the", r'Token is missing the "(?P<claim>\w{1,32})" claim'),
     (
         "jwt-missing",
         "token",
-        r"(?i:\b(?:missing (?:bearer |access |jwt )?token|no (?:bearer |access |jwt )?token (?:provided|given|found"
-        r"|supplied)|(?:bearer |access )?token (?:is )?missing))",
+        r"(?i:\b(?:missing (?:bearer |access |jwt )?token|no (?:bearer |access |jwt |authorization )?token (?:was )?(?:provided|given|found"
+        r"|supplied)|token (?:was )?not provided|(?:bearer |access )?token (?:is )?missing))",
     ),
     (
         "jwt-missing",
@@ -145,7 +157,11 @@ _RULES: tuple[tuple[str, str, str], ...] = (
         r"(?i:missing (?:the )?authorization header|authorization header (?:is )?(?:missing|required|not found)"
         r"|no authorization header)",
     ),
+    ("jwt-missing", "jwt must be provided", r"\bjwt must be provided\b"),
+    ("jwt-missing", "credentials", r"Authentication credentials were not provided|Invalid token header\. No credentials provided"),
+    ("jwt-malformed", "invalid token header", r"Invalid token header\b"),
     ("jwt-missing", "not authenticated", r"\bNot authenticated\b"),
+    ("jwt-invalid", "token", r"Token is invalid or expired|Given token not valid for any token type"),
     ("jwt-invalid", "could not validate credentials", r"Could not validate credentials"),
     ("jwt-invalid", "invalid", r"\b(?:JWTError|InvalidTokenError)\b|(?i:\binvalid (?:jwt|bearer|access) ?token\b)"),
     ("import-error", "no module named", r"No module named '?(?P<module>[\w.]{1,200}\w)'?"),
@@ -259,9 +275,7 @@ _LIBRARIES: tuple[tuple[str, str], ...] = (
 _PORTS: t.Mapping[str, str] = {"5432": "database", "6379": "redis"}
 _GENERAL = ("name-not-resolved", "connection-refused", "timeout")
 
-KINDS: frozenset[str] = frozenset(
-    {rule[0] for rule in _RULES} | set(_CLASSES.values()) | {"validation-error", "timeout", UNHANDLED}
-)
+KINDS: frozenset[str] = frozenset({rule[0] for rule in _RULES} | set(_CLASSES.values()) | {"validation-error", "timeout", UNHANDLED})
 
 _TRACEBACK = "Traceback (most recent call last):"
 _CHAINED = ("The above exception was the direct cause", "During handling of the above exception")

@@ -15,8 +15,10 @@ from __future__ import annotations
 import ast
 import configparser
 import dataclasses
+import functools
 import posixpath
 import re
+import time
 import typing as t
 
 from ._database_url import DatabaseUrl, database_urls, parse_database_url
@@ -25,6 +27,7 @@ from ._netns import Resolver, in_network_namespace
 from ._postgres import Instance, PostgresOptions, connect, find_instances, names_of, open_target
 from ._postgres_session import Limits, Session, Target
 from ._process import run_side_by_side
+from ._redaction import redactor_of
 
 if t.TYPE_CHECKING:
     from ._discovery import ContainerRef, Stack
@@ -83,6 +86,10 @@ class Code:
 
 
 FetchCurrent = t.Callable[["Stack", "ContainerRef", Code], t.Optional[list[str]]]
+_Targets = t.Mapping[str, tuple["Stack", "ContainerRef"]]
+
+NO_ALEMBIC = "its image has no alembic.ini, so that the heads of its code and what is pending cannot be known"
+_NO_ALEMBIC_HINT = "Run alembic where the migrations are, or name its alembic.ini in the container's environment as ALEMBIC_CONFIG."
 
 
 # -- scripts -----------------------------------------------------------------------------------------------------------
@@ -509,10 +516,14 @@ def check_application(engine: Engine, stack: Stack, container: ContainerRef, fet
     return _row(container, **{**found, **verdict}, current=list(current or ()), status=STATUS_OF_STATE[verdict["state"]])
 
 
-def _applications(stack: Stack) -> list[ContainerRef]:
-    """Return one container of each application service, one that runs where there is any; of one image and database only one service."""
+def _applications(stack: Stack, services: t.Collection[str] = ()) -> list[ContainerRef]:
+    """Return one container of each application service, one that runs where there is any; of one image and database only one service.
+
+    Of *services*, where there are any, whatever they look like.
+    """
     chosen: dict[str, ContainerRef] = {}
-    for container in sorted(stack.of_role("application"), key=lambda one: (one.service, not one.running, one.replica)):
+    candidates = [container for name in services for container in stack.of_service(name)] if services else stack.of_role("application")
+    for container in sorted(candidates, key=lambda one: (one.service, not one.running, one.replica)):
         chosen.setdefault(container.service, container)
     # A worker is often the same image as the web application, which is the one that publishes a port.
     # The same image with another database is another application: each tenant's may be at a revision of its own.
@@ -540,19 +551,37 @@ def _own_url(container: ContainerRef) -> t.Optional[DatabaseUrl]:
 
 
 def collect_migrations(
-    stacks: t.Sequence[Stack], engine: Engine, fetch_current: t.Optional[FetchCurrent] = None, deadline_seconds: float = 40.0
+    stacks: t.Sequence[Stack],
+    engine: Engine,
+    fetch_current: t.Optional[FetchCurrent] = None,
+    deadline_seconds: float = 40.0,
+    services: t.Collection[str] = (),
+    tables: bool = False,
 ) -> dict[str, t.Any]:
-    """Return the envelope ``migrations``: every application of *stacks* that has an alembic.ini.
+    """Return the envelope ``migrations``: every application of *stacks* (only *services*, where there are any) that has an alembic.ini.
 
-    *fetch_current* reads what the database has; by default :func:`current_from_stack`.
+    *fetch_current* reads what the database has; by default :func:`current_from_stack`. With *tables* an application without
+    alembic is a row as well where its database, which no other row is about, has a version table.
     """
+    began = time.monotonic()
     fetch = fetch_current or current_from_stack(engine)
-    targets = {f"{container.project}/{container.service}": (stack, container) for stack in stacks for container in _applications(stack)}
-    work = {name: lambda stack=stack, container=container: check_application(engine, stack, container, fetch) for name, (stack, container) in targets.items()}
-    outcomes = run_side_by_side(work, deadline_seconds)
+    targets = {f"{container.project}/{container.service}": (stack, container) for stack in stacks for container in _applications(stack, services)}
+    rows, errors = _rows(lambda stack, container: check_application(engine, stack, container, fetch), targets, deadline_seconds)
+    if tables:
+        left = max(1.0, deadline_seconds - (time.monotonic() - began))
+        more, others = _rows(lambda stack, container: check_table(stack, container, fetch), _without(targets, rows), left)
+        rows, errors = sorted([*rows, *more], key=lambda row: (row["project"], row["service"])), [*errors, *others]
+    pending = sum(len(row["pending"]) for row in rows)
+    return envelope(worst(row["status"] for row in rows), _summary(rows), {"pending_migrations": metric(pending)}, errors, applications=rows)
+
+
+def _rows(
+    check: t.Callable[[Stack, ContainerRef], t.Optional[dict[str, t.Any]]], targets: _Targets, deadline_seconds: float
+) -> tuple[list[dict[str, t.Any]], list[CheckError]]:
+    work = {name: functools.partial(check, stack, container) for name, (stack, container) in targets.items()}
     rows: list[dict[str, t.Any]] = []
     errors: list[CheckError] = []
-    for name, outcome in outcomes.items():
+    for name, outcome in run_side_by_side(work, deadline_seconds).items():
         row = outcome.value
         if outcome.error is not None:
             reason = outcome.error.reason if isinstance(outcome.error, CheckError) else f"{type(outcome.error).__name__}: {outcome.error}"
@@ -561,9 +590,56 @@ def collect_migrations(
             continue
         rows.append(row)
         if row["status"] == "unknown":
-            errors.append(CheckError(name, str(row["reason"]), "Run by hand in the container: alembic current && alembic heads"))
-    pending = sum(len(row["pending"]) for row in rows)
-    return envelope(worst(row["status"] for row in rows), _summary(rows), {"pending_migrations": metric(pending)}, errors, applications=rows)
+            hint = _NO_ALEMBIC_HINT if str(row["reason"]).startswith(NO_ALEMBIC) else "Run by hand in the container: alembic current && alembic heads"
+            errors.append(CheckError(name, str(row["reason"]), hint))
+    return rows, errors
+
+
+def _without(targets: _Targets, rows: t.Sequence[t.Mapping[str, t.Any]]) -> _Targets:
+    """Return those of *targets* that have no row and a database that no row is about; of one database only one."""
+    done = {f"{row['project']}/{row['service']}" for row in rows}
+    known = {(stack.name, _database_address(container)) for name, (stack, container) in targets.items() if name in done}
+    stacks = {name for name, dummy in known}
+    found = {}
+    for name, (stack, container) in targets.items():
+        address = _database_address(container)
+        place = (stack.name, address)
+        if name not in done and place not in known and (address is not None or stack.name not in stacks):
+            known.add(place)
+            found[name] = (stack, container)
+    return found
+
+
+def check_table(stack: Stack, container: ContainerRef, fetch_current: FetchCurrent) -> t.Optional[dict[str, t.Any]]:
+    """Return one entry of ``applications`` for one without alembic, or ``None`` where its database has no version table, or it has no database."""
+    try:
+        current = fetch_current(stack, container, Code(None, (), None))
+    except CheckError as error:
+        if error.code == "no-address":
+            return None
+        return _row(container, reason=f"{NO_ALEMBIC}; nor is the database's revision known: {error.reason}")
+    return _row(container, current=list(current), reason=NO_ALEMBIC) if current is not None else None
+
+
+def check_migrations(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return the envelope of the module ``alembic_status`` for its parameters."""
+    from ._discovery import Selection, discover
+    from ._engine import Engine as DockerEngine
+    from ._engine import EngineOptions
+
+    try:
+        engine = DockerEngine.connect(EngineOptions.from_params(params))
+        # All of a project, for its database may not be among the services that were asked for.
+        stacks = discover(engine, Selection(params["project_src"], params["project_name"]))
+    except CheckError as error:
+        return envelope("unknown", f"{error.source}: {error.reason}", errors=[error], applications=[])
+    facts = collect_migrations(stacks, engine, deadline_seconds=float(params["deadline"]), services=params["services"], tables=True)
+    absent = [name for name in params["services"] if not any(stack.of_service(name) for stack in stacks)]
+    if absent:
+        hint = "Start it, or look with: docker compose ps --all"
+        facts["errors"] += [CheckError(name, "no container of this service is there", hint).as_dict() for name in absent]
+        facts["status"] = worst([facts["status"], "unknown"])
+    return t.cast("dict[str, t.Any]", redactor_of(stacks).tree(facts))
 
 
 def _summary(rows: t.Sequence[t.Mapping[str, t.Any]]) -> str:

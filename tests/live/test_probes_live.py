@@ -371,6 +371,32 @@ def sql(store, text):
     docker("exec", "-e", f"PGPASSWORD={PASSWORD}", store, "psql", "-h", "127.0.0.1", "-U", "app", "-d", "app", "-c", text)
 
 
+def alembic_status(*services):
+    """Run the module as Ansible does, and return its result."""
+    options = json.dumps({"project_name": PROJECT, "services": services})
+    command = [str(pathlib.Path(sys.executable).parent / "ansible"), "localhost", "-c", "local", "-m", "stackops.runbook.alembic_status", "-a", options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "ANSIBLE_NOCOLOR": "1"})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert PASSWORD not in done.stdout + done.stderr
+    return json.loads(done.stdout.partition("=>")[2])
+
+
+def test_the_module_says_what_is_pending_and_without_alembic_what_it_cannot_know(database):
+    store, app = database
+    # The database is found though it was not asked for.
+    result = alembic_status("api")
+    assert (result["changed"], result["status"], result["applications"][0]["pending"][0]["revision"]) == (False, "warning", "0003_order_notes")
+    docker("exec", "-u", "0", app, "mv", "/app/alembic.ini", "/app/away.ini")
+    try:
+        (row,) = alembic_status("api")["applications"]
+    finally:
+        docker("exec", "-u", "0", app, "mv", "/app/away.ini", "/app/alembic.ini")
+    assert (row["state"], row["current"], row["heads"]) == ("unknown", ["0002_orders"], [])
+    assert "cannot be known" in row["reason"]
+    absent = alembic_status("nobody")
+    assert (absent["status"], absent["errors"][0]["source"]) == ("unknown", "nobody")
+
+
 def test_states_of_a_real_database(engine, database):
     store, app = database
     row = migrations_now(engine)

@@ -33,25 +33,43 @@ def test_every_kind_of_a_recorded_error_is_declared() -> None:
 
 
 MESSAGES = [
-    ('could not connect to server: Connection refused\n\tIs the server running on host "db" (172.18.0.2) and accepting\n\tTCP/IP connections on port 5432?',
-     "database-refused", {"host": "db", "port": "5432"}),
-    ('*2 connect() failed (111: Connection refused) while connecting to upstream, client: 127.0.0.1, upstream: "http://172.18.0.3:8000/api", host: "x"',
-     "upstream-refused", {"host": "172.18.0.3", "port": "8000"}),
+    (
+        'could not connect to server: Connection refused\n\tIs the server running on host "db" (172.18.0.2) and accepting\n\tTCP/IP connections on port 5432?',
+        "database-refused",
+        {"host": "db", "port": "5432"},
+    ),
+    (
+        '*2 connect() failed (111: Connection refused) while connecting to upstream, client: 127.0.0.1, upstream: "http://172.18.0.3:8000/api", host: "x"',
+        "upstream-refused",
+        {"host": "172.18.0.3", "port": "8000"},
+    ),
     ('connection to server at "10.0.0.9", port 5432 failed: timeout expired', "database-timeout", {"host": "10.0.0.9", "port": "5432"}),
-    ('connection to server at "db" (10.0.0.9), port 5432 failed: Connection timed out',
-     "database-timeout", {"host": "db", "address": "10.0.0.9", "port": "5432"}),
-    ('connection to server at "db" (10.0.0.9), port 5432 failed: No route to host',
-     "database-unreachable", {"host": "db", "address": "10.0.0.9", "port": "5432"}),
-    ('connection to server on socket "/var/run/postgresql/.s.PGSQL.5432" failed: No such file or directory',
-     "database-refused", {"path": "/var/run/postgresql/.s.PGSQL.5432"}),
+    (
+        'connection to server at "db" (10.0.0.9), port 5432 failed: Connection timed out',
+        "database-timeout",
+        {"host": "db", "address": "10.0.0.9", "port": "5432"},
+    ),
+    (
+        'connection to server at "db" (10.0.0.9), port 5432 failed: No route to host',
+        "database-unreachable",
+        {"host": "db", "address": "10.0.0.9", "port": "5432"},
+    ),
+    (
+        'connection to server on socket "/var/run/postgresql/.s.PGSQL.5432" failed: No such file or directory',
+        "database-refused",
+        {"path": "/var/run/postgresql/.s.PGSQL.5432"},
+    ),
     ("FATAL:  the database system is starting up", "database-starting-up", {}),
     ("FATAL:  the database system is not yet accepting connections", "database-starting-up", {}),
     ("FATAL:  the database system is shutting down", "database-connection-lost", {}),
     ("FATAL:  terminating connection due to administrator command", "database-connection-lost", {"reason": "administrator command"}),
     ("FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute", "too-many-connections", {}),
     ('FATAL:  too many connections for role "app"', "too-many-connections", {"name": "app"}),
-    ('FATAL:  no pg_hba.conf entry for host "172.18.0.3", user "app", database "shop", no encryption',
-     "database-auth-failed", {"user": "app", "database": "shop"}),
+    (
+        'FATAL:  no pg_hba.conf entry for host "172.18.0.3", user "app", database "shop", no encryption',
+        "database-auth-failed",
+        {"user": "app", "database": "shop"},
+    ),
     ('FATAL:  role "app" does not exist', "database-auth-failed", {"user": "app"}),
     ('ERROR:  could not extend file "base/5/16400": No space left on device', "disk-full", {"path": "base/5/16400"}),
     ("Signature verification failed", "jwt-bad-signature", {}),
@@ -62,6 +80,29 @@ MESSAGES = [
     ("Missing authorization header", "jwt-missing", {}),
     ("Not authenticated", "jwt-missing", {}),
     ("Could not validate credentials", "jwt-invalid", {}),
+    # jsonwebtoken of Node, Authlib, Django REST framework with simplejwt, Flask-JWT-Extended.
+    ("JsonWebTokenError: invalid signature", "jwt-bad-signature", {}),
+    ("JsonWebTokenError: jwt malformed", "jwt-malformed", {}),
+    ("JsonWebTokenError: invalid token", "jwt-malformed", {}),
+    ("JsonWebTokenError: invalid algorithm", "jwt-wrong-algorithm", {}),
+    ("JsonWebTokenError: jwt must be provided", "jwt-missing", {}),
+    ("JsonWebTokenError: jwt audience invalid. expected: shop", "jwt-wrong-claims", {"claim": "audience"}),
+    ("NotBeforeError: jwt not active", "jwt-not-yet-valid", {}),
+    ("TokenExpiredError: jwt expired", "jwt-expired", {}),
+    ("UnauthorizedError: No authorization token was found", "jwt-missing", {}),
+    ("authlib.jose.errors.BadSignatureError: bad_signature: ", "jwt-bad-signature", {}),
+    ("authlib.jose.errors.ExpiredTokenError: expired_token: The token is expired", "jwt-expired", {}),
+    ("authlib.jose.errors.DecodeError: decode_error: Invalid input segments length: ", "jwt-malformed", {}),
+    ("Authentication credentials were not provided.", "jwt-missing", {}),
+    ("Invalid token header. No credentials provided.", "jwt-missing", {}),
+    ("Invalid token header. Token string should not contain spaces.", "jwt-malformed", {}),
+    ("Token is invalid or expired", "jwt-invalid", {}),
+    ("Given token not valid for any token type", "jwt-invalid", {}),
+    ("Missing JWT in headers, cookies, json or query_string (Missing Authorization Header (Header))", "jwt-missing", {}),
+    ("Bad Authorization header. Expected 'Authorization: Bearer <JWT>'", "jwt-malformed", {}),
+    # PyJWT since 2.10, to applications that always had numbers there.
+    ("InvalidSubjectError: Subject must be a string", "jwt-wrong-claims", {"claim": "Subject"}),
+    ("Audience doesn't match", "jwt-wrong-claims", {"claim": "Audience"}),
     ("JWTError", "jwt-invalid", {}),
     ('Unable to find a signing key that matches: "key-1"', "jwt-unknown-key", {"key": "key-1"}),
     ("[CRITICAL] WORKER TIMEOUT (pid:13)", "worker-timeout", {}),
@@ -120,8 +161,8 @@ def test_exception_group_gives_its_last_member() -> None:
 def test_cause_that_is_understood_stands_for_a_wrapper_that_is_not() -> None:
     text = (
         'Traceback (most recent call last):\n  File "a.py", line 1, in f\n'
-        'redis.exceptions.ConnectionError: Error 111 connecting to cache:6379. Connection refused.\n\n'
-        'The above exception was the direct cause of the following exception:\n\n'
+        "redis.exceptions.ConnectionError: Error 111 connecting to cache:6379. Connection refused.\n\n"
+        "The above exception was the direct cause of the following exception:\n\n"
         'Traceback (most recent call last):\n  File "a.py", line 2, in g\nshop.NotReady: no cache\n'
     )
     error = classify_text(text)

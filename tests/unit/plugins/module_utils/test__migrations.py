@@ -211,7 +211,7 @@ def test_any_ini(text):
 
 def test_pyproject():
     text = '[project]\nname = "x"\n\n[tool.alembic]\nscript_location = "%(here)s/db"\n'
-    text += 'version_locations = [\n  "%(here)s/v1", \'v2\'\n]\n\n[tool.other]\nx = 1\n'
+    text += "version_locations = [\n  \"%(here)s/v1\", 'v2'\n]\n\n[tool.other]\nx = 1\n"
     settings = migrations.parse_pyproject(text, "/app")
     assert (settings.script_location, settings.version_locations) == ("/app/db", ("/app/v1", "v2"))
     assert migrations.parse_pyproject("[tool.other]\nscript_location = 'x'\n", "/app") is None
@@ -383,3 +383,56 @@ def test_a_surprise_in_one_does_not_stop_the_others():
     facts = migrations.collect_migrations([stack], Files({**INI, "/app/m/versions/1.py": script("1")}), surprise)
     assert [(row["service"], row["state"]) for row in facts["applications"]] == [("other", "not-initialised"), ("web", "unknown")]
     assert facts["status"] == "critical"
+
+
+# -- applications without alembic --------------------------------------------------------------------------------------
+
+
+def tables(stack, files, fetch, **options):
+    return migrations.collect_migrations([stack], Files(files), fetch, tables=True, **options)
+
+
+def with_database(service, image, database="shop"):
+    return container(service=service, image=image, env=[f"DATABASE_URL=postgresql://app:x@db/{database}"])
+
+
+def test_without_alembic_the_table_is_read_and_what_is_not_known_is_said():
+    stack = Stack("shop", containers=[with_database("web", "sha256:1")])
+    facts = tables(stack, {}, lambda *dummy: ["0007"])
+    (row,) = facts["applications"]
+    assert (row["current"], row["state"], row["status"], row["heads"], row["database_ahead"]) == (["0007"], "unknown", "unknown", [], None)
+    assert set(row) == KEYS
+    assert "cannot be known" in row["reason"]
+    assert (facts["status"], "ALEMBIC_CONFIG" in facts["errors"][0]["hint"]) == ("unknown", True)
+    # diagnose does not ask for it: an application without alembic is none of its business.
+    assert migrations.collect_migrations([stack], Files({}), lambda *dummy: ["0007"])["applications"] == []
+
+
+def test_a_database_without_a_version_table_is_no_application_with_migrations():
+    stack = Stack("shop", containers=[with_database("web", "sha256:1")])
+    assert tables(stack, {}, lambda *dummy: None)["status"] == "ok"
+
+    def nowhere(*dummy):
+        raise CheckError("database", "no PostgreSQL address in its environment", "", "no-address")
+
+    assert tables(Stack("shop", containers=[container()]), {}, nowhere)["applications"] == []
+
+
+def test_a_worker_without_scripts_says_nothing_beside_the_application_that_has_them():
+    class Two(Files):
+        def read_archive(self, identifier, path, limit_bytes):
+            if identifier != "web":
+                raise CheckError(path, "no such path", "", "not-found")
+            return super().read_archive(identifier, path, limit_bytes)
+
+    files = {**INI, "/app/m/versions/1.py": script("1")}
+    others = [with_database("worker", "sha256:2"), container(service="proxy", image="sha256:3"), with_database("reports", "sha256:4", "reports")]
+    stack = Stack("shop", containers=[with_database("web", "sha256:1"), *others])
+    facts = migrations.collect_migrations([stack], Two(files), lambda *dummy: ["1"], tables=True)
+    assert [(row["service"], row["state"]) for row in facts["applications"]] == [("reports", "unknown"), ("web", "up-to-date")]
+
+
+def test_services_that_are_asked_for_are_looked_at_whatever_shares_their_image():
+    stack = Stack("shop", containers=[container(service="a"), container(service="b")])
+    facts = migrations.collect_migrations([stack], Files({**INI, "/app/m/versions/1.py": script("1")}), lambda *dummy: ["1"], services=["b"])
+    assert [row["service"] for row in facts["applications"]] == ["b"]

@@ -31,6 +31,7 @@ def _key_id(token: str) -> str:
 def require_token(authorization: t.Optional[str] = Header(default=None)) -> dict[str, t.Any]:
     """Return the claims of the request's token, or raise :class:`TokenRejected` with the reason."""
     if not authorization or not authorization.lower().startswith("bearer "):
+        logger.warning("Missing bearer token")
         raise TokenRejected("Missing bearer token")
     token = authorization.split(" ", 1)[1]
     try:
