@@ -26,7 +26,7 @@ MINIMUM_INTERVAL_SECONDS = 0.5
 
 Raw = dict[str, t.Any]
 
-NOT_AVAILABLE: Raw = {"available": False, "cpu_percent": None, "memory_bytes": None, "memory_percent": None, "pids": None}
+NOT_AVAILABLE: Raw = {"available": False, "cpu_percent": None, "memory_bytes": None, "memory_lowest_bytes": None, "memory_percent": None, "pids": None}
 
 
 class StatsSampler:
@@ -76,6 +76,8 @@ def usage(first: Raw, second: Raw, memory_limit_bytes: t.Optional[int]) -> Raw:
         "available": True,
         "cpu_percent": _cpu_percent(first, second),
         "memory_bytes": memory,
+        # What a request takes and gives back is not in all samples of a run.
+        "memory_lowest_bytes": min((one for one in (_working_set(first), memory) if one is not None), default=None),
         "memory_percent": round(100 * memory / memory_limit_bytes, 1) if memory is not None and memory_limit_bytes else None,
         "pids": pids,
     }
