@@ -17,65 +17,14 @@ import re
 import typing as t
 import urllib.parse
 
+from ._secret_shapes import Span, find_secrets, is_secret_name, lowered_of
+
+if t.TYPE_CHECKING:
+    from ._discovery import Stack
+
+__all__ = ["REDACTED", "Redactor", "can_be_replaced", "is_secret_name", "redactor_of", "replaced", "secrets_of_environment"]
+
 REDACTED = "[redacted]"
-
-_SECRET_WORDS = frozenset(
-    [
-        "password",
-        "passwd",
-        "passphrase",
-        "pwd",
-        "pgpassword",
-        "secret",
-        "secrets",
-        "token",
-        "apikey",
-        "credential",
-        "credentials",
-        "authorization",
-        "cookie",
-        "dsn",
-        "salt",
-        "pepper",
-        "jwt",
-        "bearer",
-        "fernet",
-        "otp",
-    ]
-)
-_SECRET_PAIRS = frozenset(
-    [("api", "key"), ("private", "key"), ("secret", "key"), ("access", "key"), ("signing", "key"), ("encryption", "key"), ("master", "key"), ("license", "key")]
-)
-# What a name with such a word in it says about the secret, rather than being it.
-_NOT_THE_SECRET = frozenset(
-    [
-        "file",
-        "path",
-        "type",
-        "ttl",
-        "expire",
-        "expires",
-        "expiry",
-        "seconds",
-        "minutes",
-        "hours",
-        "days",
-        "count",
-        "max",
-        "min",
-        "length",
-        "size",
-        "name",
-        "algorithm",
-        "alg",
-        "url",
-        "uri",
-        "issuer",
-        "audience",
-    ]
-)
-
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 #: Shorter values are too likely to stand for something else.
 _SHORTEST_SECRET = 6
@@ -100,38 +49,10 @@ _COMMON_WORDS = frozenset(
     ]
 )
 
-_URL_PASSWORD = re.compile(r"(?P<head>[a-zA-Z][a-zA-Z0-9+.-]{0,40}://[^\s:/@\"'<>]{0,200}:)(?P<value>[^\s/@\"'<>]{1,400})(?=@)")
-_HEADER = re.compile(
-    r"(?i)(?P<head>\b(?:authorization|cookie|set-cookie|x-api-key)[\"']?\s{0,3}[:=]\s{0,3}[\"']?)"
-    r"(?P<value>(?:(?:basic|bearer|digest|token)\s+)?[^\s\"',;]{4,4000})"
-)
-_BEARER = re.compile(r"(?i)(?P<head>\bbearer\s+)(?P<value>[A-Za-z0-9._~+/=-]{16,4000})")
-_JWT = re.compile(r"(?P<head>)(?P<value>\beyJ[A-Za-z0-9_-]{6,2000}\.[A-Za-z0-9_-]{2,4000}\.[A-Za-z0-9_-]{0,1000})")
-_PRIVATE_KEY = re.compile(r"(?P<head>-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----)(?P<value>.{1,20000}?)(?=-----END|\Z)", re.DOTALL)
-_ASSIGNMENT = re.compile(
-    r"(?P<head>(?P<name>[A-Za-z][\w.-]{0,60})(?:\\?[\"'])?\s{0,2}(?:=>|[:=])\s{0,2})"
-    r"(?:(?P<open>\\?[\"'])(?P<quoted>(?:[^\"'\\]|\\[^\"']){1,4000})(?=\\?[\"'])|(?P<value>[^\s\"',;&(){}\[\]]{1,4000}))"
-)
-_SQL_PASSWORD = re.compile(r"(?i)(?P<head>\bpassword\s+(?:e)?')(?P<value>[^']{1,1000})(?=')")
 
-# A pattern is tried only on text that has one of its anchors: searching for a word is far cheaper than matching.
-_PATTERNS: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = (
-    (("://",), _URL_PASSWORD),
-    (("authorization", "cookie", "x-api-key"), _HEADER),
-    (("bearer",), _BEARER),
-    (("eyj",), _JWT),
-    (("private key-----",), _PRIVATE_KEY),
-    (("password ",), _SQL_PASSWORD),
-)
-_ASSIGNMENT_ANCHORS = tuple(sorted(_SECRET_WORDS | {"_key", "-key", "apikey", "privatekey", "secretkey", "accesskey"}))
-
-
-def is_secret_name(name: str) -> bool:
-    """Say whether a variable, key or header of this *name* is likely to hold a secret."""
-    words = [word.lower() for word in _WORD.findall(name)]
-    if not words or words[-1] in _NOT_THE_SECRET:
-        return False
-    return bool(_SECRET_WORDS.intersection(words)) or any(pair in _SECRET_PAIRS for pair in zip(words, words[1:]))
+def can_be_replaced(value: str) -> bool:
+    """Say whether a secret *value* may be replaced wherever it stands, and not only where something announces it."""
+    return len(value) >= _SHORTEST_SECRET and value.lower() not in _COMMON_WORDS
 
 
 def secrets_of_environment(environment: t.Mapping[str, str]) -> set[str]:
@@ -140,9 +61,41 @@ def secrets_of_environment(environment: t.Mapping[str, str]) -> set[str]:
     for name, value in environment.items():
         if is_secret_name(name) and "://" not in value:
             found.add(value)
-        for match in _URL_PASSWORD.finditer(value):
-            found.update((match["value"], urllib.parse.unquote(match["value"])))
+        for span in find_secrets(value):
+            secret = value[span.start : span.end]
+            found.update((secret, urllib.parse.unquote(secret)) if span.kind == "url" else (secret,))
     return found
+
+
+def replaced(text: str, spans: t.Iterable[Span], replacement: t.Callable[[str, str], str]) -> str:
+    """Return *text* with every one of *spans* replaced by what *replacement* says for its content and kind.
+
+    Where spans overlap, the first and longest counts, and what others cover beyond its end goes with it.
+    """
+    pieces: list[str] = []
+    position = 0
+    last_end = -1
+    for span in _longest_first(spans):
+        if span.end <= max(position, span.start):
+            continue
+        if span.start < last_end:
+            position = last_end = span.end
+            continue
+        pieces.append(text[position : span.start])
+        pieces.append(replacement(text[span.start : span.end], span.kind))
+        position = last_end = span.end
+    if not pieces:
+        return text
+    pieces.append(text[position:])
+    return "".join(pieces)
+
+
+def _longest_first(spans: t.Iterable[Span]) -> list[Span]:
+    """Return *spans* in order of their begins, of those with the same one the longest first."""
+    ordered = sorted(spans)  # without a key, which takes longer than the sorting
+    if any(one.start == other.start for one, other in zip(ordered, ordered[1:])):
+        ordered.sort(key=lambda one: (one.start, -one.end))
+    return ordered
 
 
 class Redactor:
@@ -153,21 +106,16 @@ class Redactor:
     """
 
     def __init__(self, secrets: t.Iterable[str], names: t.Iterable[str] = ()) -> None:
-        kept = {*(name.lower() for name in names), *_COMMON_WORDS}
-        values = sorted({value for value in secrets if len(value) >= _SHORTEST_SECRET and value.lower() not in kept}, key=len, reverse=True)
+        kept = {name.lower() for name in names}
+        values = sorted({value for value in secrets if can_be_replaced(value) and value.lower() not in kept}, key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, values))) if values else None
 
     def text(self, text: str) -> str:
         """Return *text* without secrets."""
+        spans = find_secrets(text, lowered_of(text))
         if self._known is not None:
-            text = self._known.sub(REDACTED, text)
-        lowered = text.lower()
-        for anchors, pattern in _PATTERNS:
-            if any(anchor in lowered for anchor in anchors):
-                text = pattern.sub(_replace_value, text)
-        if any(anchor in lowered for anchor in _ASSIGNMENT_ANCHORS):
-            text = _ASSIGNMENT.sub(_replace_assignment, text)
-        return text
+            spans += [Span(*match.span()) for match in self._known.finditer(text)]
+        return replaced(text, spans, lambda dummy_value, dummy_kind: REDACTED)
 
     def tree(self, value: t.Any) -> t.Any:
         """Return a copy of *value* (mappings, lists, text, numbers) in which every text is without secrets."""
@@ -180,12 +128,8 @@ class Redactor:
         return value
 
 
-def _replace_value(match: re.Match[str]) -> str:
-    return match["head"] + REDACTED
-
-
-def _replace_assignment(match: re.Match[str]) -> str:
-    value = match["quoted"] or match["value"]
-    if not is_secret_name(match["name"]) or "://" in value or value.startswith(REDACTED) or value in ("true", "false", "null", "None"):
-        return match[0]
-    return match["head"] + (match["open"] or "") + REDACTED
+def redactor_of(stacks: t.Iterable[Stack]) -> Redactor:
+    """Return the redactor that knows the secrets of all containers of *stacks*, and leaves their names."""
+    containers = [container for stack in stacks for container in stack.siblings]
+    secrets = {secret for container in containers for secret in secrets_of_environment(container.env)}
+    return Redactor(secrets, {name for container in containers for name in (container.project, container.service, container.name)})
