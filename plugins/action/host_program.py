@@ -14,7 +14,7 @@ from ansible import constants as C
 from ansible.plugins.action import ActionBase
 
 from ..plugin_utils._collection import collection_version
-from ..plugin_utils._zipapp import DEFAULT_INTERPRETER, build, read_sources
+from ..plugin_utils._zipapp import CODE_DIRECTORY, DEFAULT_INTERPRETER, build, read_sources
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "path": {"type": "str", "default": "/usr/local/sbin/stackops"},
@@ -35,13 +35,25 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         dummy, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
         if arguments["state"] == "absent":
-            file_arguments = {"path": arguments["path"], "state": "absent"}
-            removed: dict[str, t.Any] = self._execute_module(module_name="ansible.legacy.file", module_args=file_arguments, task_vars=variables)
-            return removed
+            return self._files([{"path": path, "state": "absent"} for path in (arguments["path"], CODE_DIRECTORY)], variables)
         version = collection_version()
         program = build(read_sources(), version, arguments["interpreter"] or self._interpreter(variables))
+        owned = {"state": "directory", "owner": "root", "group": "root", "mode": "0755"}
+        place = self._files([{"path": path, **owned} for path in (os.path.dirname(CODE_DIRECTORY), CODE_DIRECTORY)], variables)
+        if place.get("failed"):
+            return place
         result = self._install(program, arguments["path"], variables)
-        return {**result, "path": arguments["path"], "version": version}
+        return {**result, "changed": bool(result.get("changed") or place["changed"]), "path": arguments["path"], "version": version}
+
+    def _files(self, wanted: list[dict[str, t.Any]], variables: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Have paths in the state that is *wanted*; the first that cannot be is the result."""
+        changed = False
+        for file_arguments in wanted:
+            result: dict[str, t.Any] = self._execute_module(module_name="ansible.legacy.file", module_args=file_arguments, task_vars=variables)
+            if result.get("failed") or result.get("unreachable"):
+                return result
+            changed = changed or bool(result.get("changed"))
+        return {"changed": changed}
 
     def _interpreter(self, variables: dict[str, t.Any]) -> str:
         """Return the Python that was chosen for this host: it is the one with the libraries."""

@@ -4,191 +4,48 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""``stackops``, which cron runs on the host: the code of the modules, with a configuration file instead of a task."""
+"""``stackops``, which cron runs on the host: one command line over the code of the modules."""
 
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
+import importlib
 import os
-import re
-import stat
 import sys
-import time
 import typing as t
-import urllib.parse
 
-from ._backup_arguments import backup_arguments, complete
-from ._backup_manifest import parse_time
-from ._envelope import CheckError, rfc3339
-from ._files import write_whole
-
-CONFIGURATION = "/etc/stackops/backup.json"
 STATE_DIRECTORY = "/var/lib/stackops"
-SCHEMA_VERSION = 1
-EXIT_OK, EXIT_WARNING, EXIT_FAILED = 0, 1, 2
 
-_VERIFIED_LEVELS = ("decodable", "restorable", "equivalent")
-_SET_TIME = re.compile(r"(\d{8}T\d{6}Z)-")
-
-Result = dict[str, t.Any]
+#: Where each command is: a module with ``add_commands(commands, state_directory)`` and ``run(arguments)``.
+_COMMANDS = {
+    "backup": "_host_backup",
+    "verify": "_host_backup",
+    "check": "_host_check",
+    "alerts": "_host_alerts",
+    "cleanup": "_host_cleanup",
+    "maintenance": "_host_maintenance",
+}
 
 
 def main(argv: t.Sequence[str], version: str) -> int:
     """Run the program with *argv*, whose first word is its own name, and return its exit code.
 
-    By a link such as ``stackops-backup`` it is the command of that name.
+    By a link such as ``stackops-check`` it is the command of that name.
     """
     dummy_program, dummy_separator, command = os.path.basename(argv[0]).partition("-")
-    arguments = _parser(version).parse_args([command, *argv[1:]] if command else list(argv[1:]))
-    os.umask(0o077)
-    loud = arguments.verbose or sys.stdout.isatty()
-    try:
-        parameters = read_configuration(arguments.config, arguments.command, vars(arguments))
-        result = _run(parameters)
-    except CheckError as error:
-        hint = f" {error.hint}" if error.hint else ""
-        result = {"failed": True, "status": "critical", "summary": f"{error.source}: {error.reason}.{hint}"}
-    except Exception as error:  # pylint: disable=broad-except
-        # Whatever it is, whoever watches the state has to see that this run has failed.
-        result = {"failed": True, "status": "critical", "summary": f"{type(error).__name__}: {error}"}
-    status = "critical" if result.get("failed") else str(result.get("status") or "ok")
-    try:
-        record(arguments.state_directory, arguments.command, {**result, "status": status}, time.time())
-    except OSError as error:
-        status = "critical"
-        sys.stderr.write(f"stackops: {arguments.state_directory}: {error.strerror}\n")
-    _tell(result, status, loud)
-    return {"ok": EXIT_OK, "warning": EXIT_WARNING}.get(status, EXIT_FAILED)
-
-
-def _run(parameters: Result) -> Result:
-    # Imported here, because --version and --help work where the rest does not.
-    from ._backup import run_backup  # pylint: disable=import-outside-toplevel
-
-    return run_backup(parameters, False)
-
-
-def _parser(version: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="stackops", description="Back up the Compose stacks of this host, and verify the backups.")
+    words = [command, *argv[1:]] if command else list(argv[1:])
+    # Only what the command needs is imported: cron starts this every minute.
+    wanted = [_COMMANDS[words[0]]] if words and words[0] in _COMMANDS else sorted(set(_COMMANDS.values()))
+    modules = {name: importlib.import_module(f".{name}", __package__) for name in wanted}
+    parser = argparse.ArgumentParser(prog="stackops", description="Watch the Compose stacks of this host, and back them up.")
     parser.add_argument("--version", action="version", version=f"stackops {version}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    for name, words in (("backup", "make a verified set of each stack, and remove what has expired"), ("verify", "verify sets that are there again")):
-        command = commands.add_parser(name, help=words, description=words)
-        command.add_argument("--config", default=CONFIGURATION, help="configuration (%(default)s)")
-        command.add_argument("--state-directory", default=STATE_DIRECTORY, help="where the state is written (%(default)s)")
-        command.add_argument("--verbose", action="store_true", help="say what was done when all is well, too")
-        command.add_argument("--level", help="how far to verify, instead of what the configuration says")
-        if name == "verify":
-            command.add_argument("--set", help="latest, all, a name, a time or a path; otherwise those that are due")
-    return parser
-
-
-def read_configuration(path: str, action: str, given: t.Mapping[str, t.Any]) -> Result:
-    """Return the options of a run: the defaults, then those of the file *path*, then *level* and *set* of *given*.
-
-    :raises CheckError: the file cannot be read, others may read it, or it says what there is not.
-    """
-    try:
-        with open(path, "rb") as file:
-            status = os.fstat(file.fileno())
-            content = file.read(1024 * 1024)
-    except OSError as error:
-        raise CheckError(path, str(error.strerror), "The role backup writes it, with backup_schedule set.", "not-found") from None
-    if status.st_uid not in (0, os.geteuid()) or stat.S_IMODE(status.st_mode) & 0o077:
-        raise CheckError(path, "others than its owner may read or write it", f"chown root {path} && chmod 0600 {path}", "permission-denied")
-    try:
-        configuration = json.loads(content)
-        schema_version, options = configuration["schema_version"], configuration["options"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckError(path, f"it is no configuration ({error})", "The role backup writes it anew.", "invalid-option") from None
-    if schema_version != SCHEMA_VERSION or not isinstance(options, dict):
-        reason = f"its schema_version is {schema_version!r}, and this program knows {SCHEMA_VERSION}"
-        raise CheckError(path, reason, "Run the role backup again.", "schema-too-new")
-    asked = {name: given[name] for name in ("level", "set") if given.get(name)}
-    return complete({**options, **asked, "action": action}, backup_arguments(), path)
-
-
-# -- what remains of a run --------------------------------------------------------------------------------------------------
-
-
-def state_path(directory: str, project: str) -> str:
-    """Return the file with the state of *project*."""
-    return os.path.join(directory, f"backup-{urllib.parse.quote(project, safe='')}.json")
-
-
-def read_state(path: str) -> Result:
-    """Return what an earlier run wrote to *path*; nothing where there is none, or none that is known."""
-    try:
-        with open(path, "rb") as file:
-            state = json.load(file)
-    except (OSError, ValueError):
-        return {}
-    return state if isinstance(state, dict) and state.get("schema_version") == SCHEMA_VERSION else {}
-
-
-def record(directory: str, action: str, result: t.Mapping[str, t.Any], now: float) -> None:
-    """Write down what came of a run: of each stack, and of the run as a whole."""
-    os.makedirs(directory, mode=0o755, exist_ok=True)
-    for entry in result.get("stacks") or []:
-        path = state_path(directory, str(entry["project"]))
-        _write(path, state_after(read_state(path), action, entry, now))
-    last_run = {"at": rfc3339(int(now)), "action": action, "status": result["status"], "summary": result.get("summary") or result.get("msg") or ""}
-    _write(os.path.join(directory, "backup.json"), {"schema_version": SCHEMA_VERSION, "last_run": last_run})
-
-
-def state_after(previous: t.Mapping[str, t.Any], action: str, entry: t.Mapping[str, t.Any], now: float) -> Result:
-    """Return the state of a stack after a run; *entry* is what the run says of it.
-
-    What the last good set was is kept through runs that fail.
-    """
-    status = "critical" if entry.get("failed") else str(entry.get("status") or "ok")
-    state: Result = {
-        "schema_version": SCHEMA_VERSION,
-        "project": entry["project"],
-        **{name: previous.get(name) for name in ("set_id", "last_success", "last_verified", "bytes", "duration_seconds", "level")},
-    }
-    if status in ("ok", "warning"):
-        if action == "backup" and entry.get("set_id"):
-            made_at = _time_of_set(str(entry["set_id"])) or now
-            new = entry["set_id"] != previous.get("set_id")
-            state.update(set_id=entry["set_id"], last_success=rfc3339(int(made_at)))
-            # A run that found a young enough set has measured nothing.
-            state.update({name: entry.get(name) for name in ("bytes", "duration_seconds", "level") if new or entry.get(name)})
-            if entry.get("level") in _VERIFIED_LEVELS:
-                state["last_verified"] = rfc3339(int(now)) if new else previous.get("last_verified") or rfc3339(int(made_at))
-        elif action == "verify":
-            state["last_verified"] = rfc3339(int(now))
-            state["level"] = entry.get("level") or state["level"]
-    success = parse_time(state["last_success"])
-    state["age_seconds"] = None if success is None else max(0, int(now - success))
-    state["last_run"] = {"at": rfc3339(int(now)), "action": action, "status": status, "summary": str(entry.get("summary") or "")}
-    return state
-
-
-def _write(path: str, state: Result) -> None:
-    write_whole(path, json.dumps(state, indent=2, sort_keys=True).encode() + b"\n")
-
-
-def _time_of_set(set_id: str) -> t.Optional[float]:
-    match = _SET_TIME.match(set_id)
-    try:
-        return datetime.datetime.strptime(match[1], "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.timezone.utc).timestamp() if match else None
-    except ValueError:
-        return None
-
-
-def _tell(result: t.Mapping[str, t.Any], status: str, loud: bool) -> None:
-    """Say what went wrong on standard error, which cron sends by mail; when all is well, only to who asks."""
-    summary = str(result.get("summary") or result.get("msg") or status)
-    if status == "ok":
-        if loud:
-            sys.stdout.write(f"{summary}\n")
-        return
-    lines = [f"stackops: {status}: {summary}"]
-    for entry in result.get("stacks") or []:
-        lines += [f"  {entry.get('project')}: {warning}" for warning in entry.get("warnings") or []]
-    for error in result.get("errors") or []:
-        lines.append("  " + " ".join(part for part in (f"{error.get('source')}: {error.get('reason')}.", error.get("hint") or "") if part))
-    sys.stderr.write("\n".join(lines) + "\n")
+    for module in modules.values():
+        module.add_commands(commands, STATE_DIRECTORY)
+    arguments = parser.parse_args(words)
+    os.umask(0o077)
+    for stream in (sys.stdout, sys.stderr):
+        # Under cron there is no locale: what cannot be written is written as its code.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    return int(modules[_COMMANDS[arguments.command]].run(arguments))

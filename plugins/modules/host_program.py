@@ -16,6 +16,9 @@ description:
   - Packs the code of the collection's modules into one file, C(stackops), and installs it on the target. What cron runs there is the same code as what
     the modules run.
   - The same release of the collection always makes the same file, so that nothing is copied a second time.
+  - It unpacks itself below C(/var/lib/stackops/code) when root runs it, so that Python need not compile it every time.
+  - C(stackops check), C(stackops alerts), C(stackops cleanup) and C(stackops maintenance) read C(/etc/stackops/monitoring.json), which
+    P(stackops.runbook.monitoring#role) writes.
   - C(stackops backup) and C(stackops verify) read C(/etc/stackops/backup.json), which P(stackops.runbook.backup#role) writes, and leave their
     state in C(/var/lib/stackops). They end with 0 when all is well, with 1 when there is a warning and with 2 when they have failed.
 extends_documentation_fragment:

@@ -15,7 +15,8 @@ import typing as t
 import pytest
 from ansible_collections.stackops.runbook.plugins.module_utils import _host_program as host_program
 from ansible_collections.stackops.runbook.plugins.module_utils._envelope import CheckError
-from ansible_collections.stackops.runbook.plugins.module_utils._host_program import main, read_configuration, read_state, record, state_after, state_path
+from ansible_collections.stackops.runbook.plugins.module_utils._host_backup import read_configuration, read_state, record, state_after, state_path
+from ansible_collections.stackops.runbook.plugins.module_utils._host_program import main
 
 NOW = 1_795_600_000.0
 SET = "20261125T010203Z-7f3a"
@@ -90,6 +91,13 @@ def test_what_a_person_got_wrong_is_said(configure, options: dict[str, t.Any], r
     with pytest.raises(CheckError, match=reason) as caught:
         read_configuration(configure(options), "backup", {})
     assert "backup.json" in caught.value.source
+
+
+def test_numbers_may_be_text_as_ansible_core_2_18_writes_them(configure) -> None:
+    options = read_configuration(configure({"keep_days": "14", "shrink_ratio": "0.25", "jobs": 2}), "backup", {})
+    assert (options["keep_days"], options["shrink_ratio"], options["jobs"]) == (14, 0.25, 2)
+    with pytest.raises(CheckError, match="keep_days is 'many'"):
+        read_configuration(configure({"keep_days": "many"}), "backup", {})
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o660, 0o602])
@@ -196,4 +204,4 @@ def test_a_link_is_the_command_of_its_name(configure, backup, tmp_path) -> None:
 
 def test_a_missing_configuration_is_told(tmp_path, capsys) -> None:
     assert main(["stackops", "backup", "--config", str(tmp_path / "none"), "--state-directory", str(tmp_path / "s")], "1.0.0") == 2
-    assert "No such file or directory. The role backup writes it" in capsys.readouterr().err
+    assert "there is no such file. The role backup writes it" in capsys.readouterr().err

@@ -59,3 +59,55 @@ def test_it_runs_by_its_name_and_takes_nothing_from_where_it_is_called(program: 
     result = subprocess.run([str(program), "backup", "--help"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30, check=False)
     assert result.returncode == 0, result.stderr
     assert "/etc/stackops/backup.json" in result.stdout
+
+
+def installed(tmp_path: pathlib.Path, version: str = "1.2.3", mode: int = 0o755) -> tuple[pathlib.Path, pathlib.Path]:
+    """Return the program, and the directory where it may unpack itself."""
+    code = tmp_path / "code"
+    code.mkdir(exist_ok=True)
+    code.chmod(mode)
+    path = tmp_path / "stackops"
+    path.write_bytes(build(read_sources(), version, sys.executable, str(code)))
+    path.chmod(0o755)
+    return path, code
+
+
+def version_of(program: pathlib.Path) -> str:
+    return subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30, check=True).stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's program unpacks itself")
+def test_it_unpacks_itself_once_and_keeps_bytecode(tmp_path: pathlib.Path) -> None:
+    program, code = installed(tmp_path)
+    assert {version_of(program) for dummy in range(3)} == {"stackops 1.2.3\n"}
+    (place,) = code.iterdir()
+    assert place.name.endswith(f"-{sys.implementation.cache_tag}")
+    assert list((place / "stackops_runbook" / "__pycache__").glob("_host_program.*.pyc"))
+    marker = place / "stackops_runbook" / "_host_program.py"
+    marker.write_text("def main(argv, version):\n    print('unpacked')\n")
+    assert version_of(program) == "unpacked\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's program unpacks itself")
+def test_another_build_takes_the_place_of_the_one_before(tmp_path: pathlib.Path) -> None:
+    program, code = installed(tmp_path)
+    version_of(program)
+    (before,) = code.iterdir()
+    program.write_bytes(build({**read_sources(), "_extra.py": b"X = 1\n"}, "1.2.4", sys.executable, str(code)))
+    assert version_of(program) == "stackops 1.2.4\n"
+    (after,) = code.iterdir()
+    assert after != before and (after / "stackops_runbook" / "_extra.py").exists()
+
+
+@pytest.mark.parametrize("case", ["missing", "writable by others", "a link", "full of files"])
+def test_where_it_may_not_unpack_itself_it_runs_from_its_archive(tmp_path: pathlib.Path, case: str) -> None:
+    program, code = installed(tmp_path, mode=0o777 if case == "writable by others" else 0o755)
+    if case != "writable by others":
+        code.rmdir()
+    if case == "a link":
+        (tmp_path / "elsewhere").mkdir()
+        code.symlink_to(tmp_path / "elsewhere")
+    if case == "full of files":
+        code.write_text("")
+    assert version_of(program) == "stackops 1.2.3\n"
+    assert not code.is_dir() or list(code.iterdir()) == []
