@@ -35,6 +35,11 @@ class CheckError(Exception):
         self.hint = hint
         self.code = code
 
+    @property
+    def sentence(self) -> str:
+        """What was tried, what came back, and what to do, as one line of text."""
+        return f"{self.source}: {self.reason}.{f' {self.hint}' if self.hint else ''}"
+
     def as_dict(self) -> dict[str, str]:
         """Return the entry for the ``errors`` list of an envelope."""
         return {"source": self.source, "reason": self.reason, "hint": self.hint}

@@ -20,7 +20,7 @@ from ._alert_delivery import Limits, deliver, send_test
 from ._alert_spool import Spool
 from ._check_state import open_incidents, read_state_quietly, state_path
 from ._envelope import CheckError, rfc3339
-from ._maintenance import active
+from ._maintenance import MONITORING_DIRECTORY, active
 from ._monitoring_options import Monitoring, read_monitoring
 from ._nagios import one_line
 
@@ -46,8 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
         monitoring = read_monitoring(arguments.config)
         channels, problems = channels_from_options(monitoring.params["channels"])
         for problem in problems:
-            sys.stderr.write(f"stackops: {problem.source}: {problem.reason}. {problem.hint}\n")
-        directory = os.path.join(arguments.state_directory, "monitoring")
+            sys.stderr.write(f"stackops: {problem.sentence}\n")
+        directory = os.path.join(arguments.state_directory, MONITORING_DIRECTORY)
         spool = Spool(directory)
         if arguments.action == "status":
             return _status(monitoring, channels, spool, arguments.json)
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
             return _deliver(channels, spool, arguments.scheduled)
         return _test(monitoring, channels, spool, arguments.channels)
     except CheckError as error:
-        sys.stderr.write(f"stackops: {error.source}: {error.reason}. {error.hint}\n")
+        sys.stderr.write(f"stackops: {error.sentence}\n")
         return 3
 
 
@@ -75,8 +75,7 @@ def _status(monitoring: Monitoring, channels: t.Sequence[Channel], spool: Spool,
         if not incidents:
             sys.stdout.write("nothing that somebody was told of is wrong now\n")
         for window in active(os.path.dirname(spool.directory), now):
-            about = ", ".join((*window.stacks, *window.checks)) or "everything"
-            sys.stdout.write(f"silent until {rfc3339(int(window.until))}: {one_line(about)}: {one_line(window.purpose)}\n")
+            sys.stdout.write(f"silent until {rfc3339(int(window.until))}: {one_line(window.about)}: {one_line(window.purpose)}\n")
         for name, row in alerts["channels"].items():
             words = f"{row['waiting']} waiting, {row['dead']} refused" + ("" if row["configured"] else " (no longer configured)")
             reason = row["last_error"] or row["dead_reason"]

@@ -41,8 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         parameters = read_configuration(arguments.config, arguments.command, vars(arguments))
         result = _run(parameters)
     except CheckError as error:
-        hint = f" {error.hint}" if error.hint else ""
-        result = {"failed": True, "status": "critical", "summary": f"{error.source}: {error.reason}.{hint}"}
+        result = {"failed": True, "status": "critical", "summary": error.sentence}
     except Exception as error:  # pylint: disable=broad-except
         # Whatever it is, whoever watches the state has to see that this run has failed.
         result = {"failed": True, "status": "critical", "summary": f"{type(error).__name__}: {error}"}

@@ -18,11 +18,10 @@ import typing as t
 from ._check_output import as_json, summarise, text_of
 from ._check_state import read_state_quietly, state_path
 from ._envelope import EXIT_CODES, CheckError, worst
+from ._maintenance import MONITORING_DIRECTORY
 from ._monitoring_checks import CheckRun, run_isolated
 from ._monitoring_options import Monitoring, read_monitoring, with_thresholds
 from ._nagios import one_line, render
-
-MONITORING_DIRECTORY = "monitoring"
 
 
 def add_commands(commands: t.Any, state_directory: str) -> None:
@@ -53,8 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
             return max(run_scheduled(setting, monitoring, directory) for setting in settings)
         return _by_hand(settings, monitoring, directory, arguments)
     except CheckError as error:
-        hint = f" {error.hint}" if error.hint else ""
-        sys.stdout.write(render("check", "unknown", f"{error.source}: {error.reason}.{hint}", [], []))
+        sys.stdout.write(render("check", "unknown", error.sentence, [], []))
         return EXIT_CODES["unknown"]
 
 

@@ -19,6 +19,7 @@ from ._envelope import EXIT_CODES, CheckError, rfc3339
 from ._files import write_whole
 from ._guarded_files import lock_file, unlock_file
 from ._log_cleanup import CleanupOptions, LogDirectory, carry_out, directories_of, plan
+from ._maintenance import MONITORING_DIRECTORY
 from ._monitoring_options import Monitoring, read_monitoring
 
 _REPORT = "cleanup.json"
@@ -41,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         facts = _clean(read_monitoring(arguments.config), arguments, now)
     except CheckError as error:
-        sys.stderr.write(f"stackops: {error.source}: {error.reason}. {error.hint}\n")
+        sys.stderr.write(f"stackops: {error.sentence}\n")
         return EXIT_CODES["unknown"]
     if arguments.json:
         sys.stdout.write(json.dumps(facts, indent=2) + "\n")
@@ -64,7 +65,7 @@ def _clean(monitoring: Monitoring, arguments: argparse.Namespace, now: float) ->
         raise CheckError("cleanup", str(error), "Correct monitoring_cleanup, and run the role monitoring again.", "invalid-option") from None
     if arguments.dry_run:
         return carry_out(plan(options, now), dry_run=True).envelope()
-    directory = os.path.join(arguments.state_directory, "monitoring")
+    directory = os.path.join(arguments.state_directory, MONITORING_DIRECTORY)
     os.makedirs(directory, mode=0o700, exist_ok=True)
     lock = lock_file(os.path.join(directory, f"{_REPORT}.lock"), 0, {"pid": os.getpid(), "purpose": "cleanup", "since": rfc3339(int(now))})
     try:

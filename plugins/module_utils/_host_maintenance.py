@@ -16,7 +16,7 @@ import time
 import typing as t
 
 from ._envelope import CheckError, rfc3339
-from ._maintenance import active, close_window, open_window
+from ._maintenance import active, close_window, open_window, silenced
 from ._nagios import one_line
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
             user = os.environ.get("SUDO_USER") or os.environ.get("USER") or "somebody"
             seconds = _seconds(arguments.duration)
             window = open_window(directory, arguments.purpose or f"opened by {user}", arguments.stack, arguments.check, seconds, now)
-            about = ", ".join((*arguments.stack, *arguments.check)) or "everything"
+            about = silenced(arguments.stack, arguments.check)
             sys.stdout.write(f"{window} until {rfc3339(int(now + seconds))}: {one_line(about)} is silent\n")
         elif arguments.action == "off":
             windows = [arguments.window] if arguments.window else [one.id for one in active(directory, now)]
@@ -55,10 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
             return 0 if len(closed) == len(windows) else 1
         else:
             for one in active(directory, now):
-                about = ", ".join((*one.stacks, *one.checks)) or "everything"
-                sys.stdout.write(f"{one.id} until {rfc3339(int(one.until))}: {one_line(about)}: {one_line(one.purpose)}\n")
+                sys.stdout.write(f"{one.id} until {rfc3339(int(one.until))}: {one_line(one.about)}: {one_line(one.purpose)}\n")
     except CheckError as error:
-        sys.stderr.write(f"stackops: {error.source}: {error.reason}. {error.hint}\n")
+        sys.stderr.write(f"stackops: {error.sentence}\n")
         return 1
     return 0
 

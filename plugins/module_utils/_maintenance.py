@@ -23,8 +23,8 @@ from ._monitoring_text import inert
 
 STATE_DIRECTORY = "/var/lib/stackops"
 FILE_NAME = "maintenance.json"
-#: What is there where the host is watched.
-WATCHED = "monitoring"
+#: Below the state directory: what the checks know, and alerts that wait. It is there where the host is watched.
+MONITORING_DIRECTORY = "monitoring"
 SCHEMA_VERSION = 1
 LONGEST_SECONDS = 7 * 86400.0
 _MOST_WINDOWS = 100
@@ -51,9 +51,19 @@ class Window:
         """Tell whether what *check* sees of *stack* is part of it."""
         return (not self.checks or check in self.checks) and (not self.stacks or stack in self.stacks)
 
+    @property
+    def about(self) -> str:
+        """What is silent, in words."""
+        return silenced(self.stacks, self.checks)
+
     def is_active(self, now: float) -> bool:
         """Tell whether it is open."""
         return self.start - _CLOCK_SLACK_SECONDS <= now < self.until and (not self.pid or _started(self.pid) == self.pid_started)
+
+
+def silenced(stacks: t.Iterable[str], checks: t.Iterable[str]) -> str:
+    """Return what a window is about, in words."""
+    return ", ".join((*stacks, *checks)) or "everything"
 
 
 def open_window(directory: str, purpose: str, stacks: t.Sequence[str], checks: t.Sequence[str], seconds: float, now: float, pid: int = 0) -> str:
@@ -87,7 +97,7 @@ def window_while(purpose: str, stacks: t.Sequence[str], checks: t.Sequence[str],
     Where no window can be opened the work goes on all the same: somebody may be woken, which is the lesser evil.
     """
     window_id = ""
-    if os.path.exists(os.path.join(directory, WATCHED)):
+    if os.path.exists(os.path.join(directory, MONITORING_DIRECTORY)):
         with contextlib.suppress(CheckError, OSError):
             window_id = open_window(directory, purpose, stacks, checks, min(seconds, LONGEST_SECONDS), time.time(), os.getpid())
     try:

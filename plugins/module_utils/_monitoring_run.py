@@ -81,7 +81,7 @@ def _run(setting: CheckSetting, monitoring: Monitoring, directory: str, path: st
     _publish(setting, monitoring, result, spool, (began, now))
     _beat(setting, monitoring, status, spool, channels)
     for problem in problems:
-        sys.stderr.write(f"stackops: {problem.source}: {problem.reason}. {problem.hint}\n")
+        sys.stderr.write(f"stackops: {problem.sentence}\n")
     return status
 
 

@@ -16,7 +16,6 @@ from ..module_utils._alert_channels import channels_from_options, check_url
 from ..module_utils._envelope import CheckError
 from ..module_utils._monitoring_options import SCHEMA_VERSION, Monitoring, parse_monitoring
 
-PROGRAM = "/usr/local/sbin/stackops"
 EVERY_MINUTE = "* * * * *"
 _SOURCE = "monitoring"
 _FIELDS = re.compile(r"@(hourly|daily|midnight|weekly|monthly)|([0-9A-Za-z*/,-]+ +){4}[0-9A-Za-z*/,-]+")
@@ -34,7 +33,7 @@ def monitoring_plan(options: t.Mapping[str, t.Any], spread: bool = True, cleanup
     try:
         return {"problem": "", **_plan(options, spread, cleanup_schedule)}
     except CheckError as error:
-        return {"problem": " ".join(part for part in (f"{error.source}: {error.reason}.", error.hint) if part)}
+        return {"problem": error.sentence}
 
 
 def _plan(options: t.Mapping[str, t.Any], spread: bool, cleanup_schedule: str) -> dict[str, t.Any]:
