@@ -124,7 +124,8 @@ def _signals_as_errors() -> t.Iterator[None]:
         return
 
     def on_signal(number: int, frame: t.Optional[types.FrameType]) -> None:
-        raise CheckError("restore", f"ended by {signal.Signals(number).name}", "", "interrupted")
+        hint = "Run it again: it starts anew, or finishes or takes back what was under way."
+        raise CheckError("restore", f"ended by {signal.Signals(number).name}", hint, "interrupted")
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
     try:

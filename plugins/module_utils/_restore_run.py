@@ -160,8 +160,8 @@ class Restore:
             tools = self._tools(stack, targets, [f"{source.path}:{SET_MOUNT}:ro", f"{work}:{WORK_MOUNT}"])
             self._check(source, targets, tools, work)
             volumes = self._find_volumes(source)
-            journal.save("preparing", volumes=[record_of(one, journal.id) for one in volumes])
             try:
+                journal.save("preparing", volumes=[record_of(one, journal.id) for one in volumes])
                 for volume, record in zip(volumes, journal.data["volumes"]):
                     self.checks.append(check(f"volume {volume.name}", [], f"{stage(volume, record)} files"))
                 for target in targets:
@@ -563,8 +563,8 @@ class Restore:
                     raise CheckError(target.label, reason, "It was removed after keep_old_hours. Restore a set instead: restore_list shows them.", "not-found")
                 targets[number] = dataclasses.replace(target, facts={**target.facts, "comment": kept["comment"]})
             journal.data["targets"] = [_recorded(target) for target in targets]
-            journal.save("preparing")
             try:
+                journal.save("preparing")
                 self._swap_in(journal, targets, tools, None)
             except BaseException as error:
                 raise self._undone(journal, error) from error

@@ -10,6 +10,7 @@ A step is whatever changes something outside of the process: a rename, a written
 started or stopped. The result is the last line of standard output, as JSON with the number of ``steps`` in it, what each of them was, and
 what the run cost: the process's peak of memory (``peak_mib``), the processor time of it and of its containers (``cpu_s``), and when a restore came to each
 of its ``states``. With ``usual_priority`` it does not step aside for others, to be compared with what does not, either.
+With ``terminate_in`` it gets a SIGTERM as soon as it has written down that state of a restore.
 With ``clock_shift_seconds`` the process believes that it is that much later (or earlier).
 """
 
@@ -43,13 +44,14 @@ STEPS: tuple[tuple[t.Any, str], ...] = (
 
 
 class Steps:
-    """Counts the steps of this process and kills it after the *kill_after*-th."""
+    """Counts the steps of this process, kills it after the *kill_after*-th, and asks it to end after the record of the state *terminate_in*."""
 
-    def __init__(self, kill_after: t.Optional[int]) -> None:
+    def __init__(self, kill_after: t.Optional[int], terminate_in: t.Optional[str]) -> None:
         self.number = 0
         self.names: list[str] = []
         self.states: dict[str, float] = {}
         self._kill_after = kill_after
+        self._terminate_in = terminate_in
         for owner, name in STEPS:
             setattr(owner, name, self._counted(getattr(owner, name), name))
 
@@ -59,6 +61,8 @@ class Steps:
             result = function(*arguments, **options)
             if name == "save":
                 self.states[arguments[1]] = time.time()
+                if arguments[1] == self._terminate_in:
+                    os.kill(os.getpid(), signal.SIGTERM)
             # A progress file is no step: how many of its renames there are depends on the clock.
             if not (name == "replace" and str(arguments[0]).endswith(".new")):
                 self.number += 1
@@ -111,7 +115,7 @@ def main() -> int:
     asked = json.loads(sys.argv[1])
     if asked.get("clock_shift_seconds"):
         _shift_clock(asked["clock_shift_seconds"])
-    steps = Steps(asked.get("kill_after"))
+    steps = Steps(asked.get("kill_after"), asked.get("terminate_in"))
     helpers = Helpers(bool(asked.get("usual_priority")))
     function, arguments = {"backup": (run_backup, backup_arguments), "restore": (run_restore, restore_arguments)}[asked["what"]]
     result = function(complete(asked["params"], arguments(), "the test"), bool(asked.get("check_mode")))
