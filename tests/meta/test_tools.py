@@ -24,16 +24,20 @@ lying:
 \t@echo "5 passed"; exit 1
 errors:
 \t@echo "== 1 passed, 2 errors in 3.00s =="; exit 1
+meets met:
+\t@echo "$@ says one"; touch $@.here; timeout 20 sh -c 'until [ -e meets.here ] && [ -e met.here ]; do sleep 0.05; done'
+\t@echo "$@ says two"; echo "1 passed"
 """
 
 
-def stages(directory: pathlib.Path, *names: str) -> subprocess.CompletedProcess[str]:
+def stages(directory: pathlib.Path, *names: str, jobs: int = 1) -> subprocess.CompletedProcess[str]:
     """Run stages of the Makefile above."""
     (directory / "Makefile").write_text(MAKEFILE, encoding="utf-8")
-    command = [sys.executable, str(ROOT / "tests/tools/stages.py"), *names]
+    command = [sys.executable, str(ROOT / "tests/tools/stages.py"), f"--jobs={jobs}", *names]
     return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=30, check=False)
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize(
     ("names", "last", "code"),
     [
@@ -45,11 +49,18 @@ def stages(directory: pathlib.Path, *names: str) -> subprocess.CompletedProcess[
         (["absent", "good"], "3 passed, 1 failed, 1 skipped", 1),
     ],
 )
-def test_the_last_line_counts_everything(tmp_path: pathlib.Path, names: list[str], last: str, code: int) -> None:
-    result = stages(tmp_path, *names)
+def test_the_last_line_counts_everything(tmp_path: pathlib.Path, names: list[str], last: str, code: int, jobs: int) -> None:
+    result = stages(tmp_path, *names, jobs=jobs)
     assert result.stdout.splitlines()[-1] == last
     assert result.returncode == code
-    assert [line.split()[0] for line in result.stdout.splitlines()[-1 - len(names) : -1]] == names
+    assert [line.split()[0] for line in result.stdout.splitlines()[-2 - len(names) : -1]] == [*names, "all"]
+
+
+def test_stages_run_side_by_side_and_do_not_mix_what_they_say(tmp_path: pathlib.Path) -> None:
+    result = stages(tmp_path, "meets", "met", jobs=2)
+    assert result.returncode == 0, result.stdout
+    assert "==> meets\nmeets says one\nmeets says two\n1 passed\n" in result.stdout
+    assert "==> met\nmet says one\nmet says two\n1 passed\n" in result.stdout
 
 
 def test_a_step_that_fails_is_counted_and_shown() -> None:

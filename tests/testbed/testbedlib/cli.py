@@ -77,11 +77,10 @@ def _dispatch(options: argparse.Namespace, command: list[str]) -> None:
         engine.ensure()
     elif options.command == "images":
         engine.ensure()
-        with hosts.exclusive():
-            images.ensure([images.canonical(name) for name in options.names] or images.DEFAULT)
+        images.ensure([images.canonical(name) for name in options.names] or images.DEFAULT)
     elif options.command == "seed":
         engine.ensure()
-        with hosts.exclusive():
+        with images.exclusive():
             images.ensure(("base:trixie", *images.DEFAULT))
             for volume in options.names:
                 seed.make_volume(volume, {hosts.LABEL: volume})

@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import functools
 import json
 import os
@@ -79,20 +77,11 @@ def up(names: t.Sequence[str], image: str = seed.HOST_IMAGE) -> None:
     for name in names:
         if not _NAME.fullmatch(name):
             raise ValueError(f"not a host name: {name!r}")
-    with exclusive():
+    with images.exclusive():
         images.ensure(tuple(dict.fromkeys(("base:trixie", *images.DEFAULT, image))))
         seed.ensure_seed()
         private_key()
     side_by_side({name: functools.partial(_up, name, image) for name in names})
-
-
-@contextlib.contextmanager
-def exclusive() -> t.Iterator[None]:
-    """Keep another test bed of this checkout from making the same things at the same time."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with open(CACHE / "lock", "w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _up(name: str, image: str) -> None:

@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import dataclasses
+import fcntl
 import functools
 import hashlib
 import pathlib
@@ -23,6 +26,7 @@ PULL_SECONDS = 20
 BOOTSTRAP_SECONDS = 600
 BUILD_SECONDS = 1800
 MIRROR = "http://deb.debian.org/debian"
+_holding: contextvars.ContextVar[bool] = contextvars.ContextVar("holding", default=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +102,29 @@ def is_current(name: str) -> bool:
         return False
 
 
+@contextlib.contextmanager
+def exclusive() -> t.Iterator[None]:
+    """Keep another test bed of this checkout from making the same things at the same time; what holds it may ask for it again."""
+    if _holding.get():
+        yield
+        return
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / "lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        token = _holding.set(True)
+        try:
+            yield
+        finally:
+            _holding.reset(token)
+
+
 def ensure(names: t.Sequence[str] = DEFAULT) -> None:
     """Build what of *names* is missing or outdated, parents first, and side by side where nothing depends on it."""
+    with exclusive():
+        _ensure(names)
+
+
+def _ensure(names: t.Sequence[str]) -> None:
     waiting = {name for name in names if not is_current(name)}
     for name in sorted(waiting):
         parent = CATALOGUE[name].parent
