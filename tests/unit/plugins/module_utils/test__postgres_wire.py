@@ -98,7 +98,7 @@ def test_a_server_that_says_nothing():
     begin = time.monotonic()
     attempt = answered(b"", timeout_seconds=0.2, close=False)
     assert attempt.failure == "timeout"
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 10
 
 
 def test_a_server_that_drips():
