@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 """Tests marked ``live``, and those in tests/live, tests/e2e and tests/faults, need a Docker Engine; without one they are skipped, with the
-reason, and in CI they fail."""
+reason, and in CI they fail. Property tests have no limit of time for an example, and try the same examples each time in CI."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ import functools
 import os
 import pathlib
 import subprocess
+import typing as t
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("busy", deadline=None, derandomize=os.environ.get("CI") == "true", suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
 
 _HERE = pathlib.Path(__file__).resolve().parent
 _LIVE = tuple(_HERE / name for name in ("live", "e2e", "faults"))
@@ -28,6 +33,15 @@ def engine_missing() -> str:
     except subprocess.TimeoutExpired:
         return "no Docker Engine: docker version did not answer in 20 s"
     return "" if result.returncode == 0 else f"no Docker Engine: {(result.stderr.strip() or 'no answer').splitlines()[-1]}"
+
+
+@pytest.fixture(autouse=True)
+def umask() -> t.Iterator[None]:
+    """Give the next test back the mask that the host program changes."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

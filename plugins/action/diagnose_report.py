@@ -33,6 +33,7 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "compare_bundle": {"type": "path"},
     "view": {"type": "str", "choices": ["findings", "ports"], "default": "findings"},
     "lint_only": {"type": "bool", "default": False},
+    "explain": {"type": "str"},
 }
 
 
@@ -48,9 +49,13 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         dummy, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
         try:
-            diagnosis = Diagnosis(arguments, collection_version(), datetime.datetime.now(datetime.timezone.utc))
+            # Only where there will be a report to take them from, and hosts that it is about.
+            remedies = "json" in arguments["formats"] and not arguments["bundle"] and not arguments["recorded_facts"]
+            diagnosis = Diagnosis({**arguments, "remedies": remedies}, collection_version(), datetime.datetime.now(datetime.timezone.utc))
             if arguments["lint_only"]:
                 return self._lint(diagnosis)
+            if arguments["explain"]:
+                return self._explain(diagnosis, arguments["explain"])
             if arguments["bundle"]:
                 rows = bundle_rows(pathlib.Path(arguments["bundle"]))
             elif arguments["recorded_facts"]:
@@ -70,6 +75,11 @@ class ActionModule(ActionBase):
         if diagnosis.fails(written.report):
             result.update(failed=True, msg=f"There is a finding of severity {arguments['fail_on']} or worse, see {written.directory}")
         return result
+
+    def _explain(self, diagnosis: Diagnosis, rule: str) -> dict[str, t.Any]:
+        text = diagnosis.explain(rule)
+        self._display.display(text)
+        return {"changed": False, "explanation": text}
 
     def _lint(self, diagnosis: Diagnosis) -> dict[str, t.Any]:
         problems = diagnosis.lint()

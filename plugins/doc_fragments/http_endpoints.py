@@ -58,6 +58,41 @@ options:
         description:
           - What to send as JSON, with the matching C(Content-Type).
         type: raw
+      token:
+        description:
+          - A valid token, from a variable in a vault. It is sent in O(endpoints[].token_header) and never shown.
+        type: str
+      token_header:
+        description:
+          - The header for the token.
+        type: str
+        default: Authorization
+      token_prefix:
+        description:
+          - What stands before the token in the header. It may be empty.
+        type: str
+        default: "Bearer "
+      token_tests:
+        description:
+          - Ask not only with O(endpoints[].token), but also with an invalid token, with none, and with an expired one where it is given. Each is
+            a row of its own in the result. Those must be refused; that one of them is let in is V(critical).
+          - Where the endpoint changes something, a service that lets one of them in does so. V({}) is enough to switch them on.
+        type: dict
+        suboptions:
+          invalid:
+            description:
+              - A token that must be refused. Without it, it is O(endpoints[].token) with another signature if that is a JWT, else a word.
+            type: str
+          expired:
+            description:
+              - A token that was valid once. Without it, that is not tested.
+            type: str
+          rejected_status:
+            description:
+              - The statuses by which a token is refused.
+            type: list
+            elements: int
+            default: [401, 403]
       expected_status:
         description:
           - The statuses that are as expected. Without any, all from 200 to 399 are.

@@ -30,3 +30,19 @@ options:
     default: []
     version_added: 1.0.0
 """
+
+    # For modules that change one project, and never the wrong one.
+    ONE = r"""
+options:
+  project_src:
+    description:
+      - The directory of the Compose project on the target.
+      - It or O(project_name) is needed where the target has several projects.
+    type: path
+    version_added: 1.0.0
+  project_name:
+    description:
+      - The name of the Compose project.
+    type: str
+    version_added: 1.0.0
+"""

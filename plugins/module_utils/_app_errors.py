@@ -219,6 +219,7 @@ _RULES: tuple[tuple[str, str, str], ...] = (
     ("connection-refused", "refused", r"Connection refused"),
     ("out-of-memory", "memory", r"\bMemoryError\b|[Cc]annot allocate memory|Perhaps out of memory|(?i:\bout of (?:shared )?memory\b)"),
     ("disk-full", "no space left on device", r"""(?:file "(?P<path>[^"]{1,255})": )?No space left on device(?:: ?['"](?P<path2>[^'"]{1,255}))?"""),
+    ("file-system-read-only", "read-only file system", r"""Read-only file system(?:: ?['"](?P<path>[^'"]{1,255}))?"""),
     (
         "permission-denied",
         "permission denied",
@@ -254,6 +255,7 @@ _CLASSES: t.Mapping[str, str] = {
     "BrokenPipeError": "connection-reset",
     "ConnectionRefusedError": "connection-refused",
     "gaierror": "name-not-resolved",
+    "TimeoutError": "timeout",
     "ExpiredSignatureError": "jwt-expired",
     "InvalidSignatureError": "jwt-bad-signature",
     "ImmatureSignatureError": "jwt-not-yet-valid",

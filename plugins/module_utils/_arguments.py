@@ -41,6 +41,20 @@ def project_selection_arguments() -> Spec:
     }
 
 
+def one_project_arguments() -> Spec:
+    """Return the options of the fragment ``project_selection.one``."""
+    return {name: option for name, option in project_selection_arguments().items() if name != "services"}
+
+
+def remediation_arguments() -> Spec:
+    """Return the options of the fragment ``remediation``; :class:`AuditOptions` takes them from the parameters."""
+    return {
+        "audit_log": {"type": "path", "default": "/var/log/stackops/remediation.jsonl"},
+        "audit_actor": {"type": "str"},
+        "audit_reason": {"type": "str"},
+    }
+
+
 def expected_port_arguments() -> Spec:
     """Return the keys of a port that is meant to be reachable; :class:`Expected` takes them."""
     return {

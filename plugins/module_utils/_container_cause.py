@@ -181,7 +181,8 @@ def _not_runnable(container: ContainerRef, executable: t.Match[str], text: str, 
     command = executable["command"] or (container.command or [""])[0]
     why = (executable["why"] or executable["why2"] or "").strip()
     parameters = {"command": command}
-    if any(words in why for words in _NOT_FOUND_WORDS) or "executable file not found" in text:
+    # Of a path the engine says `stat /path: no such file or directory`, of a name in $PATH the rest.
+    if any(words in text[executable.start() :] for words in _NOT_FOUND_WORDS):
         return _cause("command-not-found", "high", f"its command {command} is not in the image", evidence, _error("command-not-found", text, parameters))
     kind = "exec-format-error" if "exec format error" in text else "permission-denied"
     return _cause("not-executable", "high", f"its command {command} cannot be executed: {why}", evidence, _error(kind, text, parameters))
@@ -291,6 +292,10 @@ def _by_exit_code(container: ContainerRef, around: Circumstances) -> Cause:
     if server:
         reason = f": {error.message}" if error else ""
         return _cause("startup-failure", "high", _shortened(f"{server} could not start the application{reason}{loop}"), evidence, _as_dict(error))
+    if error is not None and error.kind == "command-not-found" and code is None:
+        # Between two lives its exit code, 127, is lost; the shell's words are not.
+        command = error.parameters.get("command", "?")
+        return _cause("command-not-found", "medium", f"a command was not found in the image: {command}{loop}", evidence, _as_dict(error))
     if error is not None:
         shown = f"{error.exception}: {error.message}" if error.exception and not error.message.startswith(error.exception) else error.message
         confidence = "high" if error.exception else "medium"

@@ -43,7 +43,8 @@ def _not_of_an_extension(catalogue: str, oid: str) -> str:
     return f"NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.{catalogue}'::regclass AND d.objid = {oid} AND d.deptype = 'e')"
 
 
-_TABLES = f"""SELECT n.nspname AS schema, c.relname AS name FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+_TABLES = f"""SELECT n.nspname AS schema, c.relname AS name, c.oid::bigint AS oid
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND {_OURS} AND {_not_of_an_extension("pg_class", "c.oid")} ORDER BY 1, 2"""
 
 _SEQUENCES = f"""SELECT n.nspname AS schema, c.relname AS name FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -150,7 +151,7 @@ def contents(session: PsqlStream, with_hashes: bool) -> Facts:
 
 
 def counted(session: PsqlStream, relations: t.Sequence[t.Mapping[str, t.Any]], with_hashes: bool) -> list[Facts]:
-    """Return *relations* (``schema``, ``name``) with their ``rows`` and, if asked for, their ``hash``, whatever the order of rows."""
+    """Return *relations* (``schema``, ``name``, ``oid``) with their ``rows`` and, if asked for, their ``hash``, whatever the order of rows."""
     found: list[Facts] = []
     digest = ", coalesce(sum(pg_catalog.hashtextextended(stackops_row::text, 0)::numeric), 0)::text AS hash" if with_hashes else ""
     for start in range(0, len(relations), _TABLES_AT_A_TIME):
@@ -161,8 +162,7 @@ def counted(session: PsqlStream, relations: t.Sequence[t.Mapping[str, t.Any]], w
             for number, one in enumerate(some)
         ]
         for row in session.rows(" UNION ALL ".join(selects), _COUNT_SECONDS):
-            one = some[row.pop("number")]
-            found.append({"schema": one["schema"], "name": one["name"], **row})
+            found.append({**some[row.pop("number")], **row})
     return sorted(found, key=lambda one: (one["schema"], one["name"]))
 
 

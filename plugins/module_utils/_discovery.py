@@ -326,7 +326,7 @@ def discover(engine: Engine, selection: Selection) -> list[Stack]:
     """
     listed = engine.containers()
     wanted = [entry for entry in listed if _may_be_wanted(entry.get("Labels") or {}, selection)]
-    inspected = [ContainerRef(raw) for raw in engine.inspect_many([str(entry["Id"]) for entry in wanted])]
+    inspected = [ContainerRef(raw) for raw in engine.inspect_many([str(entry["Id"]) for entry in wanted], wanted)]
     stacks = stacks_of(inspected, selection)
     if not stacks and selection.project_src and (engine.remote or os.path.isdir(selection.project_src)):
         return [_stack_without_containers(selection)]

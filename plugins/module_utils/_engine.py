@@ -251,9 +251,15 @@ class Engine:
         """
         return t.cast(Raw, self._ask(f"container {container_id}", lambda: self._client.inspect_container(container_id)))
 
-    def inspect_many(self, ids: t.Sequence[str]) -> list[Raw]:
-        """Inspect all *ids* side by side, in their order; what has vanished since is left out."""
-        answers = self._each(ids, self.inspect)
+    def inspect_many(self, ids: t.Sequence[str], listed: t.Sequence[Raw] = ()) -> list[Raw]:
+        """Inspect all *ids* side by side, in their order; what has vanished since is left out.
+
+        The engine says nothing of a container while it starts it, which takes long on a busy host. Where it does not answer
+        in time, what :meth:`containers` gave (*listed*) stands in: a container that is there must not look as if it was not.
+        """
+        gone: set[str] = set()
+        answers = self._each(ids, self.inspect, gone)
+        answers.update({str(entry["Id"]): _as_inspected(entry) for entry in listed if entry["Id"] not in answers and entry["Id"] not in gone})
         return [answers[container_id] for container_id in ids if container_id in answers]
 
     def image(self, reference: str) -> t.Optional[Raw]:
@@ -264,6 +270,27 @@ class Engine:
             if error.code == "not-found":
                 return None
             raise
+
+    def image_history(self, reference: str) -> list[Raw]:
+        """Return the steps that an image was made by, the newest first."""
+        return t.cast(list[Raw], self._ask(f"image {reference}", lambda: self._client.history(reference)))
+
+    def save_image(self, reference: str, file: t.IO[bytes], limit_bytes: int, timeout_seconds: float) -> int:
+        """Write an image to *file* as the archive that ``docker save`` makes, and return its size.
+
+        :raises CheckError: it is larger than *limit_bytes* (``too-large``), or takes too long (``timeout``).
+        """
+        source = f"image {reference}"
+        deadline = time.monotonic() + timeout_seconds
+        written = 0
+        with self._stream("GET", f"/images/{reference}/get", headers={"Accept-Encoding": "identity"}) as response:
+            for piece in response.iter_content(1024 * 1024):
+                written += file.write(piece)
+                if written > limit_bytes:
+                    raise CheckError(source, f"its archive has more than {limit_bytes} bytes", "Allow more, or install a scanner on its host.", "too-large")
+                if time.monotonic() > deadline:
+                    raise CheckError(source, f"not saved within {timeout_seconds:g} s", "Allow more time.", "timeout")
+        return written
 
     def stats_once(self, ids: t.Sequence[str]) -> dict[str, Raw]:
         """Return one sample of the counters of each container; those without an answer are left out.
@@ -327,8 +354,9 @@ class Engine:
         user: str = "",
         env: t.Optional[t.Mapping[str, str]] = None,
         stdin: t.Optional[bytes] = None,
+        workdir: str = "",
     ) -> Completed:
-        """Run *argv* inside a running container and return what it gave back, whatever its exit code.
+        """Run *argv* inside a running container (in *workdir*, else its own) and return what it gave back, whatever its exit code.
 
         *env* and *stdin* travel in the body of the request and show in no argument list of the host. The engine's
         API cannot kill such a process: after *timeout_seconds* it is left to itself.
@@ -337,7 +365,7 @@ class Engine:
         """
         deadline = time.monotonic() + timeout_seconds
         stdout, stderr = bytearray(), bytearray()
-        with self.attached_exec(container_id, argv, timeout_seconds, user, env, stdin is not None) as process:
+        with self.attached_exec(container_id, argv, timeout_seconds, user, env, stdin is not None, workdir) as process:
             if stdin is not None:
                 process.send(stdin)
                 process.end_of_input()
@@ -356,13 +384,15 @@ class Engine:
         user: str = "",
         env: t.Optional[t.Mapping[str, str]] = None,
         stdin: bool = True,
+        workdir: str = "",
     ) -> t.Iterator[AttachedProcess]:
         """Run *argv* inside a running container with its streams in the block's hands; see :meth:`exec`.
 
         At the end of the block its standard input ends, however the block and this process end.
         """
         source = f"container {container_id}: {argv[0]}"
-        command = self._ask(source, lambda: self._client.exec_create(container_id, list(argv), stdin=stdin, user=user, environment=dict(env) if env else None))
+        options = {"stdin": stdin, "user": user, "environment": dict(env) if env else None, "workdir": workdir or None}
+        command = self._ask(source, lambda: self._client.exec_create(container_id, list(argv), **options))
         body = {"Detach": False, "Tty": False}
         with self._upgraded(f"/exec/{command['Id']}/start", timeout_seconds, json=body) as (reader, connection):
             yield AttachedProcess(reader, connection, source, lambda: self._exec_exit_code(source, command["Id"]))
@@ -402,6 +432,39 @@ class Engine:
             # 409: its removal is under way already.
             if error.code not in ("not-found", "not-running"):
                 raise
+
+    def remove_stopped(self, container_id: str) -> None:
+        """Remove a container that does not run, and leave its volumes; one that is gone is fine.
+
+        :raises CheckError: code ``not-running`` where it runs, or its removal is under way.
+        """
+        try:
+            self._ask(f"container {container_id}", lambda: self._client.remove_container(container_id, v=False, force=False))
+        except CheckError as error:
+            if error.code != "not-found":
+                raise
+
+    def tag(self, image: str, repository: str, tag: str = "latest") -> None:
+        """Give an image one more name."""
+        self._ask(f"image {image}", lambda: self._client.tag(image, repository, tag))
+
+    def remove_image(self, reference: str) -> None:
+        """Take a name from an image, and the image away with its last one; one that is gone is fine."""
+        try:
+            self._ask(f"image {reference}", lambda: self._client.remove_image(reference))
+        except CheckError as error:
+            if error.code != "not-found":
+                raise
+
+    def prune(self, what: str, filters: t.Mapping[str, t.Sequence[str]], timeout_seconds: float) -> Raw:
+        """Remove what is not used of *what* (``images`` or ``build``) and matches *filters*; never asked for volumes.
+
+        :raises CheckError: code ``not-found`` where the engine has no such thing.
+        """
+        with _errors_as_check_error(f"prune {what}"):
+            response = self._client.post(self._url(f"/{what}/prune"), params={"filters": json.dumps(dict(filters))}, timeout=timeout_seconds)
+            _raise_for_status(response, f"prune {what}")
+            return t.cast(Raw, response.json())
 
     @contextlib.contextmanager
     def helper(self, spec: HelperSpec) -> t.Iterator[str]:
@@ -480,8 +543,11 @@ class Engine:
             reader = response.raw._fp.fp
             yield reader, reader.raw._sock
 
-    def _each(self, ids: t.Sequence[str], function: t.Callable[[str], Raw]) -> dict[str, Raw]:
-        """Call *function* for every id from a few threads; an id that fails is left out, unless all do."""
+    def _each(self, ids: t.Sequence[str], function: t.Callable[[str], Raw], gone: t.Optional[set[str]] = None) -> dict[str, Raw]:
+        """Call *function* for every id from a few threads; an id that fails is left out, unless all do.
+
+        *gone* gets those that the engine says are not there.
+        """
         waiting = iter(list(ids))
         lock = threading.Lock()
         answers: dict[str, Raw] = {}
@@ -498,6 +564,8 @@ class Engine:
                 except CheckError as error:
                     if error.code != "not-found":
                         failures.append(error)
+                    elif gone is not None:
+                        gone.add(container_id)
 
         if len(ids) == 1:
             work()
@@ -506,6 +574,20 @@ class Engine:
         if failures and not answers:
             raise failures[0]
         return dict(answers)
+
+
+def _as_inspected(entry: Raw) -> Raw:
+    """Return what the engine's list says of a container in the form of its inspect answer, as far as it goes."""
+    return {
+        "Id": entry["Id"],
+        "Name": (entry.get("Names") or [""])[0],
+        "Image": entry.get("ImageID"),
+        "State": {"Status": entry.get("State")},
+        "Config": {"Image": entry.get("Image"), "Labels": entry.get("Labels") or {}},
+        "HostConfig": {},
+        "NetworkSettings": {"Networks": (entry.get("NetworkSettings") or {}).get("Networks") or {}},
+        "Mounts": entry.get("Mounts") or [],
+    }
 
 
 # -- finding and trying the socket ----------------------------------------------------------------------------------

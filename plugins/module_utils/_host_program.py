@@ -24,6 +24,7 @@ _COMMANDS = {
     "alerts": "_host_alerts",
     "cleanup": "_host_cleanup",
     "maintenance": "_host_maintenance",
+    "debug": "_host_debug",
 }
 
 

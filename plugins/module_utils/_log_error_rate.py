@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import time
 import typing as t
@@ -471,6 +472,17 @@ def _per_minute(errors: int, start: float, end: float, entries: t.Sequence[Facts
     return round(errors / max(minutes, 1 / 60), 3) if minutes > 0 else float(errors)
 
 
+def _written_before(result: _Result, start: float) -> t.Optional[float]:
+    """Return when a log file without a record since *start* was written to last: that is why there is none."""
+    if result.source.type != "file" or result.source.path is None or result.reason is not None:
+        return None
+    try:
+        written = os.stat(result.source.path).st_mtime
+    except OSError:
+        return None
+    return written if written < start else None
+
+
 def _source_facts(result: _Result, options: LogOptions, start: float, end: float, now: float, redactor: Redactor, kinds: _Kinds) -> Facts:
     window, tally = result.tally.window, result.tally
     errors = window.errors + (window.warnings if options.minimum_level <= WARNING else 0)
@@ -493,7 +505,7 @@ def _source_facts(result: _Result, options: LogOptions, start: float, end: float
             ]
         )
     known = result.reached_back and not result.truncated and tally.baseline.end > tally.baseline.start
-    last = tally.last_time
+    last = tally.last_time if tally.last_time is not None else _written_before(result, start)
     if last is not None and last > now + 600:
         result.assumptions.append(f"its last record is {int(last - now) // 60} minutes in the future: its zone may be another")
     groups = sorted(window.groups.values(), key=lambda group: (-(min(group.level, ERROR)), -group.count, group.shape))

@@ -352,6 +352,12 @@ def _parse_response(message: bytes, identifier: int, name: bytes, record_type: i
 # -- asking ------------------------------------------------------------------------------------------------------------
 
 
+# How long Docker's server, which has just shown that it lives, is given for a name it was silent about.
+_AGAIN_SECONDS = 1.0
+# IPv4 and IPv6.
+_FAMILIES = 2
+
+
 class Resolver:
     """Names as one container resolves them: its hosts file first, then its name servers.
 
@@ -413,8 +419,20 @@ class Resolver:
         servers = ", ".join(self.conf.nameservers)
         if silent and not self._only_upstream_is_silent(deadline):
             raise CheckError(name, f"no answer from the name server {servers}", "Check the container's /etc/resolv.conf and `dns:` settings.", "dns-timeout")
+        if silent:
+            # On a busy host it may just have been late; what it knows itself it gives at once.
+            addresses = self._known_after_all(name)
+            if addresses:
+                return addresses
         words = "no answer from the servers behind it" if silent else ", ".join(sorted({_RCODE_NAMES.get(a.rcode, str(a.rcode)) for a in answers}))
         raise CheckError(name, f"the name server {servers} does not know it ({words})", _unknown_name_hint(name), "name-not-resolved")
+
+    def _known_after_all(self, name: str) -> list[str]:
+        try:
+            answers = self._ask(DOCKER_DNS, name, time.monotonic() + _AGAIN_SECONDS)
+        except OSError:
+            return []
+        return [address for answer in answers for address in answer.addresses]
 
     def _only_upstream_is_silent(self, deadline: float) -> bool:
         """Whether Docker's own server is alive: then it does not know the name, and what it forwarded to is silent.
@@ -445,9 +463,13 @@ class Resolver:
                 found = self._ask(server, name, min(deadline, now + limit))
             except OSError:
                 continue
-            if found and any(answer.rcode in (0, 3) for answer in found):
+            # That there is no such name is true of both families; that there is no address, only where both were answered.
+            if any(answer.addresses or answer.rcode == 3 for answer in found):
                 return found
-            unsettled = found or unsettled
+            if len(found) == _FAMILIES:
+                if any(answer.rcode == 0 for answer in found):
+                    return found
+                unsettled = found
         return unsettled
 
     def _ask(self, server: str, name: str, deadline: float, record_types: t.Sequence[int] = (_TYPE_A, _TYPE_AAAA)) -> list[DnsAnswer]:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import re
 import secrets
 import typing as t
 
@@ -94,14 +93,6 @@ class Tools:
             "PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in self.settings),
         }
 
-    def major_version(self, program: str = "pg_dump") -> int:
-        """Return the major version of a program."""
-        text = self.check([program, "--version"], _LOGIN_SECONDS).text
-        found = re.search(r"\) (\d+)", text)
-        if found is None:
-            raise CheckError(self.source, f"{program} --version said {text.strip()!r}", "", "tool-failed")
-        return int(found[1])
-
     def _login_error(self, error: DatabaseError, database: t.Optional[str]) -> DatabaseError:
         target = Target(((self.host, self.port),), dataclasses.replace(self.credentials, database=database or self.credentials.database))
         return failure_from_text(target, error.reason)
@@ -171,10 +162,10 @@ def _logged_in(tools: Tools, candidates: t.Sequence[Credentials]) -> Tools:
     raise errors[0]
 
 
-def compression_of(tools: Tools, wanted: str) -> str:
-    """Return the value for ``pg_dump --compress``: zstd where the tools have it, else gzip, at the levels that cost least."""
-    if wanted != "gzip" and tools.major_version() >= _ZSTD_SINCE:
+def compression_of(source: str, wanted: str, major_version: int) -> str:
+    """Return the value for ``pg_dump --compress``: zstd where the tools of that version have it, else gzip, at the levels that cost least."""
+    if wanted != "gzip" and major_version >= _ZSTD_SINCE:
         return "zstd:1"
     if wanted == "zstd":
-        raise CheckError(tools.source, "its pg_dump has no zstd, which came with PostgreSQL 16", "Set compression to auto or gzip.", "unsupported")
+        raise CheckError(source, "its pg_dump has no zstd, which came with PostgreSQL 16", "Set compression to auto or gzip.", "unsupported")
     return "1"

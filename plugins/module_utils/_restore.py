@@ -94,7 +94,7 @@ def run_restore(params: t.Mapping[str, t.Any], check_mode: bool) -> Row:
         if request.action in ("restore", "rollback") and len(stacks) != 1:
             names = ", ".join(stack.name for stack in stacks) or "none"
             raise CheckError("stacks", f"one stack at a time is restored; found: {names}", "Name it in project_name or project_src.", "ambiguous")
-        with _signals_as_errors():
+        with signals_as_errors():
             rows = [{"project": stack.name, **_for_stack(engine, stack, request, check_mode)} for stack in stacks]
     except CheckError as error:
         return failure(rows, [error])
@@ -117,7 +117,7 @@ def _stacks(engine: Engine, request: Request) -> list[Stack]:
 
 
 @contextlib.contextmanager
-def _signals_as_errors() -> t.Iterator[None]:
+def signals_as_errors() -> t.Iterator[None]:
     """Let a polite end (SIGTERM, SIGHUP, SIGINT) undo what is under way, instead of leaving that to the next run."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -147,12 +147,12 @@ def _for_stack(engine: Engine, stack: Stack, request: Request, check_mode: bool)
     if check_mode:
         return work(engine, stack, store, request, True)
     store.prepare()
-    with store.lock(request.action), _silence(stack, request):
+    with store.lock(request.action), silence_for(stack, request):
         store.sweep()
         return work(engine, stack, store, request, False)
 
 
-def _silence(stack: Stack, request: Request) -> contextlib.AbstractContextManager[None]:
+def silence_for(stack: Stack, request: Request) -> contextlib.AbstractContextManager[None]:
     """Return a maintenance window for a stack whose services are about to stop; a drill stops none and only takes processor and disk."""
     checks = ("resources", "database") if request.action == "drill" else ()
     return window_while(f"{request.action} of {stack.name}", (stack.name,) if not checks else (), checks, request.options.time_limit_seconds)
@@ -184,9 +184,8 @@ def _restore(engine: Engine, stack: Stack, store: BackupStore, request: Request,
         steps.append(f"restore {journal.id}, which was interrupted, was taken back")
         # Containers run again that were stopped when they were looked at, and have to be stopped once more.
         machinery = _machinery(engine, discover(engine, Selection(project_name=stack.name))[0], store, request)
-    machinery.tidy(request.keep_old_hours)
     with _source(engine, machinery.instances, store, request) as source:
-        journal = machinery.run(source)
+        journal = machinery.run(source, request.keep_old_hours)
     if host is not None:
         host.save("done")
     kept, kept_volumes = machinery.kept, [one["outgoing"] for one in journal.data.get("volumes") or []]

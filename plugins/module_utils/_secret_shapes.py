@@ -197,6 +197,18 @@ _NOT_THE_SECRET = frozenset(
         "samesite",
         "secure",
         "httponly",
+        # Names of loggers and classes: what they say is to be read.
+        "parser",
+        "decoder",
+        "encoder",
+        "validator",
+        "verifier",
+        "middleware",
+        "handler",
+        "manager",
+        "service",
+        "exception",
+        "warning",
     }
 )
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", re.ASCII)

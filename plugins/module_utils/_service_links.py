@@ -259,7 +259,8 @@ def try_link(link: Link, timeout_seconds: float) -> _Result:
 
     try:
         resolver = Resolver.of_container(pid)
-        return in_network_namespace(pid, work, timeout_seconds + 1)
+        # Resolving may ask once more after its time, whether the name server is alive.
+        return in_network_namespace(pid, work, timeout_seconds + 2)
     except CheckError as error:
         if error.code == "not-running":
             return _Result(failure="not-running")

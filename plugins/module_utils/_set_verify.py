@@ -17,7 +17,7 @@ import typing as t
 from . import _encryption as encryption
 from . import _extraction as extraction
 from ._backup_store import StoredSet, check_intact
-from ._backup_verify import SET_MOUNT, WORK_MOUNT, decode, decoded_checks, drill, work_directory
+from ._backup_verify import SET_MOUNT, WORK_MOUNT, decode_stored, decoded_checks, drill, work_directory
 from ._database_facts import Facts, check
 from ._engine import Engine
 from ._envelope import CheckError, rfc3339
@@ -68,8 +68,7 @@ def _decoded(engine: Engine, path: str, manifest: Facts, databases: t.Sequence[F
         with apart(engine, image, "verify", [f"{path}:{SET_MOUNT}:ro", f"{work}:{WORK_MOUNT}"]) as tools:
             for one in databases:
                 if one["service"] == server["service"]:
-                    archive = f"{SET_MOUNT}/{one['path']}"
-                    found = decoded_checks(one, decode(tools, archive, work, timeout_seconds))
+                    found = decoded_checks(one, decode_stored(tools, path, one, work, timeout_seconds))
                     checks += [{**entry, "name": f"{one['service']}/{one['name']}: {entry['name']}"} for entry in found]
     for name in ("config.tar.gz", "logs.tar.gz"):
         if os.path.exists(os.path.join(path, name)):

@@ -24,6 +24,7 @@ import typing as t
 
 from ._compose_config import compose_version, find_compose_command
 from ._compose_health import ComposeCollector, ComposeOptions, redacted
+from ._connection_pools import collect_pools
 from ._discovery import Selection, Stack, discover
 from ._engine import Engine, EngineOptions
 from ._envelope import CheckError, envelope, rfc3339, utc_now, worst
@@ -53,6 +54,7 @@ COLLECTORS: tuple[str, ...] = (
     "requests",
     "postgres",
     "database_logins",
+    "pools",
     "migrations",
     "links",
     "ports",
@@ -65,7 +67,7 @@ _SAMPLE_SECONDS = 0.5
 _OOM_WINDOW_SECONDS = 24 * 3600.0
 
 # These say nothing at all without the engine; the others read the host, or what the inventory declares.
-_NEED_ENGINE = frozenset({"compose", "database_logins", "migrations", "links"})
+_NEED_ENGINE = frozenset({"compose", "database_logins", "pools", "migrations", "links"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,6 +182,7 @@ def _work(options: FactsOptions, engine: t.Union[Engine, CheckError], stacks: li
         compose.begin()
         work["compose"] = compose.finish
         work["database_logins"] = functools.partial(collect_logins, stacks, known, postgres)
+        work["pools"] = functools.partial(collect_pools, stacks, known, postgres)
         work["migrations"] = functools.partial(collect_migrations, stacks, known)
         work["links"] = functools.partial(collect_links, stacks, known)
     return work

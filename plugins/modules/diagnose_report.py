@@ -127,6 +127,10 @@ options:
       - Only load the rules and run their own tests.
     type: bool
     default: false
+  explain:
+    description:
+      - Id of a rule. Only print what it means, what it looks at, its thresholds and its tests. No facts are judged.
+    type: str
 seealso:
   - module: stackops.runbook.stack_facts
   - module: stackops.runbook.support_bundle_write
@@ -161,12 +165,12 @@ EXAMPLES = r"""
 RETURN = r"""
 summary:
   description: Number of hosts by status.
-  returned: always, unless O(lint_only=true)
+  returned: always, unless O(lint_only=true) or O(explain) is set
   type: dict
   sample: {hosts: 3, ok: 1, warning: 1, critical: 1, unknown: 0, unreachable: 0}
 report:
   description: Path of the report on the controller by format.
-  returned: always, unless O(lint_only=true)
+  returned: always, unless O(lint_only=true) or O(explain) is set
   type: dict
   sample:
     json: /home/ops/reports/20261123T100000Z/report.json
@@ -177,4 +181,9 @@ rules:
   returned: when O(lint_only=true)
   type: int
   sample: 57
+explanation:
+  description: What the rule of O(explain) means.
+  returned: when O(explain) is set
+  type: str
+  sample: "database-down: The database {{ object }} does not run or does not answer"
 """

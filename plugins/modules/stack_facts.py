@@ -92,7 +92,7 @@ options:
       - Run only these. Without any, all of them run.
     type: list
     elements: str
-    choices: [engine, compose, http, logs, requests, postgres, database_logins, migrations, links, ports, firewall, host]
+    choices: [engine, compose, http, logs, requests, postgres, database_logins, pools, migrations, links, ports, firewall, host]
     default: []
   firewall_expected:
     description:

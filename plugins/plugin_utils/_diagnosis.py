@@ -11,9 +11,13 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import os
 import pathlib
+import re
+import shlex
 import typing as t
 
+from ._explain import UnknownRule, explain_rule, find_rule
 from ._handover import take_over
 from ._html import render_html
 from ._judge import Options, SilenceError, judge_host, run_tests
@@ -22,11 +26,16 @@ from ._report import build_report, failed_row, fired, read_previous, unreachable
 from ._rules import RuleError, RuleSet, lint, load_rules, threshold_problems
 from ._terminal import render_terminal
 from ._trends import trends
+from ._what_changed import what_changed
 
 Report = dict[str, t.Any]
 #: What came of collecting from one host: ``reachable``, and ``result`` (schema, host, facts) or a ``reason``.
 Row = dict[str, t.Any]
 
+_REMEDY = {
+    "en": "Or have it done. This shows the plan; `-e remediate_confirm=true` behind it carries it out: ",
+    "zh_TW": "也可以交由 Ansible 執行。以下指令只顯示計畫，加上 `-e remediate_confirm=true` 才會實際執行：",
+}
 _SEVERITY_RANK = {"info": 0, "warning": 1, "critical": 2}
 
 
@@ -73,7 +82,8 @@ def recorded_rows(directory: pathlib.Path) -> dict[str, Row]:
 class Diagnosis:
     """One judgement over a fleet.
 
-    *arguments* are those of the action ``diagnose_report``, validated; *now* is the report's time.
+    *arguments* are those of the action ``diagnose_report``, validated; *now* is the report's time. With ``remedies``, findings say in their steps
+    how to have them put right from this report.
 
     :raises DiagnosisError: rules or silences cannot be used.
     """
@@ -109,6 +119,17 @@ class Diagnosis:
         """Return what is wrong with the rules: warnings of the linter, and tests inside the rules that fail."""
         return [str(problem) for problem in lint(self._arguments["rule_dirs"])] + run_tests(self._rules)
 
+    def explain(self, rule: str) -> str:
+        """Return what *rule* means, in the language of the report.
+
+        :raises DiagnosisError: there is no such rule.
+        """
+        language = self._options.language
+        try:
+            return explain_rule(find_rule(self._rules, rule, language), language)
+        except UnknownRule as error:
+            raise DiagnosisError(str(error)) from error
+
     def judge(self, rows: t.Mapping[str, Row], recorded_facts: str = "", before: t.Optional[t.Mapping[str, Row]] = None) -> Report:
         """Return the report over *rows*, compared with what they were *before*, else with the latest one in the report's directory.
 
@@ -121,6 +142,10 @@ class Diagnosis:
             previous = build_report(judged_before, self._options, None, self._rules, recorded_facts)
         known = (previous or {}).get("hosts") or {}
         hosts = {host: self._judge_row(host, row, (known.get(host) or {}).get("facts") or {}) for host, row in rows.items()}
+        for host, judged in hosts.items():
+            for finding in judged["findings"]:
+                if finding.get("remediation") and finding["result"] == "fire" and self._arguments.get("remedies"):
+                    finding["fix"].append(self._remedy(host, finding["rule"]))
         return build_report(hosts, self._options, previous, self._rules, recorded_facts)
 
     def _judge_row(self, host: str, row: Row, before: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -132,7 +157,15 @@ class Diagnosis:
         facts = result.get("facts") or {}
         # Where nothing was collected nothing is known of it: that must not look like something.
         known = {**facts, "trends": trends(facts, (result.get("host") or {}).get("collected_at"), before.get("trends"))} if facts else facts
-        return judge_host(self._rules, host, {**result, "facts": known}, self._options)
+        return {**judge_host(self._rules, host, {**result, "facts": known}, self._options), "what_changed": what_changed(before, facts)}
+
+    def _remedy(self, host: str, rule: str) -> str:
+        """Return the step that has a finding put right in one command; from the newest report, which this one is about to be."""
+        report = os.path.join(self._arguments["report_dir"], "latest", "report.json")
+        # A name that is a pattern of hosts would mean others as well.
+        limit = shlex.quote(host) if re.fullmatch(r"[\w.-]+", host) else shlex.quote(f"~{re.escape(host)}$")
+        command = f"ansible-playbook stackops.runbook.remediate -b -l {limit} -e {shlex.quote(f'remediate_from={report}')} -e remediate_rules={rule}"
+        return f"{_REMEDY[self._arguments['language']]}`{command}`"
 
     def write(self, report: Report) -> Written:
         """Write *report* in the formats asked for."""

@@ -37,6 +37,7 @@ _MAXIMUM_DEPTH = 4
 
 _CATEGORY_OF_COLLECTOR: t.Mapping[str, str] = {
     "engine": "host", "host": "host", "http": "health", "requests": "logs", "logs": "logs", "postgres": "postgres", "database_logins": "postgres",
+    "pools": "postgres",
     "migrations": "migrations", "links": "network", "ports": "network",
 }  # fmt: skip
 
@@ -328,6 +329,20 @@ def _evidence(rule: Rule, context: dict[str, t.Any]) -> dict[str, t.Any]:
     return evidence
 
 
+def _remediation(rule: Rule, context: dict[str, t.Any], project: t.Optional[str]) -> t.Optional[dict[str, t.Any]]:
+    """Return the first remedy that fits and whose parameters are all known; a finding may have none."""
+    for remedy in rule.remediation:
+        try:
+            if remedy.when is not None and not is_true(remedy.when(context)):
+                continue
+            values = {name: expression(context) for name, expression in remedy.parameters.items()}
+        except ConditionError:
+            continue
+        if None not in values.values():
+            return {"action": remedy.action, **({"project": project} if project else {}), **values}
+    return None
+
+
 def _candidate(host: str, rule: Rule, context: dict[str, t.Any], commands: Commands, options: Options) -> Candidate:
     evidence = _evidence(rule, context)
     values: dict[str, t.Any] = {**context, "evidence": evidence}
@@ -360,6 +375,9 @@ def _candidate(host: str, rule: Rule, context: dict[str, t.Any], commands: Comma
         "confidence": _confidence(rule, context),
         "references": list(rule.references),
     }
+    remediation = _remediation(rule, {**context, "evidence": evidence}, project)
+    if remediation is not None:
+        finding["remediation"] = remediation
     return Candidate(finding, rule, services, context)
 
 

@@ -177,17 +177,18 @@ def write_report(
     known = {**_RENDERERS, **(renderers or {})}
     parent = pathlib.Path(directory)
     parent.mkdir(parents=True, exist_ok=True)
-    target = _new_directory(parent, report["generated_at"])
+    target = new_directory(parent, report["generated_at"])
     paths = {}
     for name in formats:
         file_name, render = known[name]
         paths[name] = target / file_name
         write_whole(paths[name], render(report, options).encode("utf-8", "backslashreplace"))
-    _point_latest(parent, target.name)
+    point_latest(parent, target.name)
     return paths
 
 
-def _new_directory(parent: pathlib.Path, generated_at: str) -> pathlib.Path:
+def new_directory(parent: pathlib.Path, generated_at: str) -> pathlib.Path:
+    """Make the directory of a report under *parent*, called by its time, and return it."""
     stem = generated_at.replace(":", "").replace("/", "") or "report"
     for number in range(1, 1000):
         target = parent / (stem if number == 1 else f"{stem}-{number}")
@@ -199,7 +200,8 @@ def _new_directory(parent: pathlib.Path, generated_at: str) -> pathlib.Path:
     raise FileExistsError(f"{parent}/{stem}: there are too many reports of this second")
 
 
-def _point_latest(parent: pathlib.Path, name: str) -> None:
+def point_latest(parent: pathlib.Path, name: str) -> None:
+    """Let ``latest`` in *parent* mean the report *name*, in one step."""
     with tempfile.TemporaryDirectory(prefix=".latest-", dir=parent) as scratch:
         link = pathlib.Path(scratch) / "latest"
         os.symlink(name, link)

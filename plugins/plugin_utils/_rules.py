@@ -25,6 +25,7 @@ import yaml
 
 from ._conditions import ConditionError, Expression, function_names, pattern_problem
 from ._facts_schema import ANY, FactsSchema, Inference, Node, UnknownPath, list_of, mapping_of, paths_that_must_exist
+from ._remediation_plan import step_problem
 from ._text import COMMAND_NAMES, LANGUAGES, Placeholder, Template, TextError
 
 SCHEMA = 1
@@ -40,8 +41,8 @@ _GLOB = re.compile(r"[a-z0-9*?-]+")
 _FILE_KEYS = frozenset(("schema", "rules"))
 _REQUIRED_KEYS = ("id", "category", "severity", "object", "when", "title", "cause", "fix")
 _RULE_KEYS = frozenset(_REQUIRED_KEYS) | {
-    "severity_from", "scope", "for_each", "subject", "requires", "confidence", "thresholds", "evidence", "verify", "suppresses", "since",
-    "references", "tests", "override",
+    "severity_from", "scope", "for_each", "subject", "requires", "confidence", "thresholds", "evidence", "verify", "remediation", "suppresses",
+    "since", "references", "tests", "override",
 }  # fmt: skip
 _SUPPRESSION_KEYS = frozenset(("rule", "where", "when"))
 _TEST_KEYS = frozenset(("name", "given", "given_file", "expect", "object", "evidence", "severity"))
@@ -75,6 +76,15 @@ class Suppression:
 
     rule: str
     where: tuple[str, ...]
+    when: t.Optional[Expression]
+
+
+@dataclasses.dataclass(frozen=True)
+class Remedy:
+    """What the role ``remediate`` can do about a finding: an *action* with *parameters*, optionally only *when*."""
+
+    action: str
+    parameters: t.Mapping[str, Expression]
     when: t.Optional[Expression]
 
 
@@ -115,6 +125,7 @@ class Rule:
     cause: t.Mapping[str, Template]
     fix: t.Mapping[str, tuple[Template, ...]]
     verify: t.Mapping[str, Template]
+    remediation: tuple[Remedy, ...]
     suppresses: tuple[Suppression, ...]
     since: t.Optional[Expression]
     references: tuple[str, ...]
@@ -268,6 +279,7 @@ class _Compiler:
             cause={language: templates[0] for language, templates in self._by_language("cause", roots).items()},
             fix=self._by_language("fix", roots, many=True),
             verify={language: templates[0] for language, templates in self._by_language("verify", roots, optional=True).items()},
+            remediation=self._remediation(mapping_of({**context.children, "evidence": mapping_of(dict.fromkeys(evidence, ANY), "evidence")})),
             suppresses=self._suppressions(context),
             since=self._optional("since", context),
             references=tuple(self._texts("references")),
@@ -362,6 +374,25 @@ class _Compiler:
             if expression is not None:
                 evidence[name] = expression
         return evidence
+
+    def _remediation(self, context: Node) -> tuple[Remedy, ...]:
+        """Return the remedies in their order: the first that fits and has all of its parameters is the finding's."""
+        value = self.source.get("remediation", [])
+        found = []
+        for entry in value if isinstance(value, list) else [value]:
+            if not isinstance(entry, LinedDict):
+                self.problem("remediation is a mapping with action and its parameters, or a list of them", self.source.line_of("remediation"))
+                continue
+            names = [name for name in entry if name not in ("action", "when")]
+            problem = step_problem(entry.get("action"), [name for name in names if name != "project"])
+            if problem:
+                self.problem(f"remediation: {problem}", entry.line)
+                continue
+            compiled = {name: self._expression(entry[name], f"remediation {name}", context, entry.line_of(name)) for name in names}
+            when = self._expression(entry["when"], "remediation when", context, entry.line_of("when")) if "when" in entry else None
+            parameters = {name: expression for name, expression in compiled.items() if expression is not None}
+            found.append(Remedy(str(entry["action"]), parameters, when))
+        return tuple(found)
 
     def _suppressions(self, context: Node) -> tuple[Suppression, ...]:
         value = self.source.get("suppresses", [])

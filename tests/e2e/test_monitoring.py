@@ -12,7 +12,7 @@ import typing as t
 
 import pytest
 
-from tests.support.fleet_hosts import PLAIN, RENAMED, StackHost, fault, on_host, playbook
+from tests.support.fleet_hosts import PLAIN, RENAMED, STACK_ON_HOST, StackHost, fault, on_host, playbook
 
 BOTH = (PLAIN, RENAMED)
 CANARY = "canary-7c2d91"
@@ -73,3 +73,27 @@ def test_a_stopped_database_is_the_one_cause_with_the_command_that_starts_it(wat
     assert ill(said, "health") == [f"{host.project}/{host.database}"]
     assert text.startswith(f"HEALTH CRITICAL - {host.project}/{host.database}: exited") and text.rstrip().endswith("exit=2")
     assert re.search(rf"next: docker start \S*{host.database}\S*", text)
+
+
+def test_more_than_fifty_failed_logins_are_told_with_who_it_was(watched: dict[str, str]) -> None:
+    line = {
+        "level": "WARNING",
+        "logger": "app.request",
+        "message": "POST /login 401",
+        "status": 401,
+        "method": "POST",
+        "path": "/login",
+        "client_ip": "203.0.113.7",
+    }
+    fault(PLAIN, "reset")
+    log = f"{STACK_ON_HOST}/logs/app.log"
+    try:
+        now = on_host(PLAIN, "date -u +%Y-%m-%dT%H:%M:%S.000Z").strip()
+        on_host(PLAIN, f"for n in $(seq 51); do echo '{json.dumps({'timestamp': now, **line})}'; done >>{log}")
+        text = on_host(PLAIN, "stackops-check auth || true")
+        before = checked(PLAIN, "auth")
+    finally:
+        fault(PLAIN, "reset")
+    assert before["checks"]["auth"]["status"] != "ok"
+    assert "203.0.113.7" in text
+    assert "51" in text

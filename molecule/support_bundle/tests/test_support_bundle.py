@@ -84,7 +84,7 @@ def test_and_what_an_engineer_asks_for_then(files):
         assert files[f"host1/{name}"], name
     assert json.loads(files["host1/stacks/shop/compose.json"])["services"].keys() == {"backend", "postgres"}
     assert b"[secret:" in files["host1/cron/etc-cron.d-canary"]
-    assert b"password: \"[secret:" in files["host1/files/srv-extra-settings.yml"]
+    assert b'password: "[secret:' in files["host1/files/srv-extra-settings.yml"]
     assert b"port: 5432" in files["host1/files/srv-extra-settings.yml"]
 
 

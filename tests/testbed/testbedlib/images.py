@@ -18,7 +18,7 @@ import typing as t
 
 from . import engine
 from .console import CommandFailed, output, run, say, side_by_side, step, succeeds
-from .paths import CACHE, IMAGES, STACK
+from .paths import CACHE, IMAGES, SECOND_STACK, STACK
 
 PREFIX = "stackops-test/"
 LABEL = "stackops.testbed.content"
@@ -51,6 +51,7 @@ def _catalogue() -> dict[str, Image]:
     databases = [Image(f"postgres:{major}", STACK / "postgres", f"base:{suite}", (("PG_MAJOR", major),)) for major, suite in majors.items()]
     others = [
         Image("app:latest", STACK / "app", "base:trixie"),
+        *(Image(f"second-{name}:latest", SECOND_STACK / name, "base:trixie") for name in ("api", "edge", "cache")),
         Image("host:trixie", IMAGES / "host", "base:trixie"),
         Image("host-firewalld:trixie", IMAGES / "firewalld", "host:trixie"),
     ]

@@ -12,3 +12,4 @@ CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
 CACHE = CHECKOUT / ".cache" / "testbed"
 IMAGES = CHECKOUT / "tests" / "testbed" / "images"
 STACK = CHECKOUT / "tests" / "stack"
+SECOND_STACK = CHECKOUT / "tests" / "second_stack"

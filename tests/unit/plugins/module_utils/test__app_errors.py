@@ -116,6 +116,7 @@ MESSAGES = [
     ("exec /entrypoint.sh: exec format error", "exec-format-error", {}),
     ("Bind for 0.0.0.0:8000 failed: port is already allocated", "address-in-use", {"port": "8000"}),
     ("OSError: [Errno 28] No space left on device: '/logs/app.log'", "disk-full", {"path": "/logs/app.log"}),
+    ("OSError: [Errno 30] Read-only file system: '/logs/app.log'", "file-system-read-only", {"path": "/logs/app.log"}),
     ("ConnectionRefusedError: [Errno 111] Connect call failed ('172.18.0.2', 5432)", "database-refused", {"host": "172.18.0.2", "port": "5432"}),
     ("ConnectionRefusedError: [Errno 111] Connect call failed ('172.18.0.2', 9999)", "connection-refused", {"host": "172.18.0.2", "port": "9999"}),
     ("httpx.ConnectTimeout: timed out", "http-timeout", {}),

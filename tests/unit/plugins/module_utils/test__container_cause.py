@@ -299,6 +299,12 @@ START_ERRORS = [
         {"command": "sleep"},
     ),
     ("network 3f1c not found", "created-never-started", None),
+    (
+        "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: "
+        'exec: "/opt/serve": stat /opt/serve: no such file or directory: unknown',
+        "command-not-found",
+        {"command": "/opt/serve"},
+    ),
 ]
 
 
@@ -337,6 +343,14 @@ def test_a_running_container_between_two_ends_is_in_a_loop() -> None:
     container = changed(container, State={"Status": "running", "Running": True, "Restarting": False, "ExitCode": 0})
     cause = cause_of(container, log)
     assert cause is not None and cause["code"] == "application-error" and "restarted" in cause["summary"]
+
+
+def test_a_shell_that_does_not_find_its_command_says_so_between_two_ends() -> None:
+    container, dummy = recorded("v2", "loop-error")
+    container = changed(container, State={"Status": "running", "Running": True, "Restarting": False, "ExitCode": 0})
+    cause = cause_of(container, ["sh: 1: serve-api: not found"])
+    assert cause is not None and cause["code"] == "command-not-found"
+    assert cause["error"]["parameters"] == {"command": "serve-api"}
 
 
 def test_restarts_of_long_ago_are_no_loop() -> None:

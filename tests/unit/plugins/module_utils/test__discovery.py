@@ -44,7 +44,7 @@ class Replay:
         self.calls.append("containers")
         return [{"Id": raw["Id"], "Labels": raw["Config"]["Labels"]} for raw in self.inspects.values()]
 
-    def inspect_many(self, ids: t.Sequence[str]) -> list[dict[str, t.Any]]:
+    def inspect_many(self, ids: t.Sequence[str], dummy_listed: t.Sequence[t.Any] = ()) -> list[dict[str, t.Any]]:
         self.calls.append("inspect_many")
         return [self.inspects[container_id] for container_id in ids]
 

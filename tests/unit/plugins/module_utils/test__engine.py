@@ -282,6 +282,28 @@ def test_inspect_many_keeps_the_order_and_leaves_out_what_vanished(server: Serve
     assert engine.inspect_many([]) == []
 
 
+def test_a_container_that_the_engine_says_nothing_of_is_still_there(server: Server) -> None:
+    over = threading.Event()
+
+    def silent(dummy: t.Any) -> None:
+        over.wait(60)
+
+    listed = [
+        {"Id": name, "Names": [f"/shop-{name}-1"], "State": "restarting", "Image": "shop/api:1", "Labels": {"com.docker.compose.service": name}}
+        for name in ("api", "db", "old")
+    ]
+    server.answers["/containers/api/json"] = silent
+    server.answers["/containers/db/json"] = (200, json.dumps({"Id": "db"}).encode())
+    engine = Engine.connect(EngineOptions(docker_host=f"unix://{server.server_address}", timeout_seconds=1))
+    try:
+        found = engine.inspect_many(["api", "db", "old"], listed)
+    finally:
+        over.set()
+    assert [raw["Id"] for raw in found] == ["api", "db"]
+    assert found[0]["State"] == {"Status": "restarting"}
+    assert found[0]["Config"] == {"Image": "shop/api:1", "Labels": {"com.docker.compose.service": "api"}}
+
+
 def test_an_engine_that_fails_for_all_says_so(server: Server, engine: Engine) -> None:
     server.answers["/containers/a/json"] = (500, b'{"message": "disk is broken"}')
     with pytest.raises(CheckError) as caught:

@@ -23,15 +23,6 @@ SET = "20261125T010203Z-7f3a"
 DONE = {"project": "shop", "status": "ok", "summary": "shop: fine", "set_id": SET, "bytes": 392, "duration_seconds": 9.5, "level": "decodable", "warnings": []}
 
 
-@pytest.fixture(autouse=True)
-def umask() -> t.Iterator[None]:
-    """Give the other tests back the mask that the program changes."""
-    before = os.umask(0o022)
-    os.umask(before)
-    yield
-    os.umask(before)
-
-
 @pytest.fixture
 def configure(tmp_path: pathlib.Path) -> t.Callable[..., str]:
     """Return how to write a configuration."""

@@ -118,6 +118,14 @@ def test_what_is_not_known_is_never_free_of_errors(tmp_path: pathlib.Path, conte
     assert logs["errors"] and logs["errors"][0]["hint"]
 
 
+def test_a_log_without_a_record_in_the_window_is_as_old_as_its_last_write(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "app.log"
+    path.write_text('{"timestamp": "2026-11-20T10:00:00Z", "level": "INFO", "message": "started"}\n')
+    os.utime(path, (NOW - 90000, NOW - 90000))
+    dummy, source = run(path)
+    assert (source["lines"], source["reason"], source["last_record_age_seconds"]) == (0, None, 90000)
+
+
 def test_a_missing_log(tmp_path: pathlib.Path) -> None:
     logs, source = run(tmp_path / "nothing.log")
     assert (source["status"], source["reason"]) == ("unknown", "missing")

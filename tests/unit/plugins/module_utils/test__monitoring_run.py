@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.server
 import json
-import os
 import pathlib
 import threading
 import time
@@ -88,14 +87,6 @@ class Host:
 
     def files(self) -> dict[str, bytes]:
         return {str(path.relative_to(self.state)): path.read_bytes() for path in self.state.rglob("*") if path.is_file()}
-
-
-@pytest.fixture(autouse=True)
-def umask() -> t.Iterator[None]:
-    """Give the other tests back the mask that the program changes."""
-    before = os.umask(0o022)
-    yield
-    os.umask(before)
 
 
 @pytest.fixture

@@ -53,10 +53,10 @@ def question(query):
 
 
 @contextlib.contextmanager
-def dns_server(answer, answer_tcp=None):
-    """A UDP server at 127.0.0.1; *answer* gets a query and returns the datagrams to send back."""
+def dns_server(answer, answer_tcp=None, address="127.0.0.1"):
+    """A UDP server at *address*; *answer* gets a query and returns the datagrams to send back."""
     channel = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    channel.bind(("127.0.0.1", 0))
+    channel.bind((address, 0))
     port = channel.getsockname()[1]
     asked = []
 
@@ -153,6 +153,30 @@ def test_a_silent_server_is_a_timeout_in_time():
         begin = time.monotonic()
         assert code_of(lambda: resolver(port).resolve("db", 0.4)) == "dns-timeout"
     assert time.monotonic() - begin < 10
+
+
+@pytest.mark.parametrize(("known", "code"), [(True, None), (False, "name-not-resolved")])
+def test_dockers_server_that_was_only_late_is_asked_again(known, code):
+    alive = []
+
+    def answer(query):
+        name, dummy = question(query)
+        if name.endswith("in-addr.arpa"):
+            alive.append(name)
+            return [respond(query, answers=[(12, b"\x03own\x00")])]
+        return zone(db=["10.0.0.1"])(query) if alive and known else []
+
+    with dns_server(answer, address="127.0.0.11") as (port, dummy):
+        late = netns.Resolver({"own": ["10.0.0.9"]}, netns.ResolvConf(nameservers=("127.0.0.11",), ndots=0), "own", port)
+        if known:
+            assert late.resolve("db", 0.4) == ["10.0.0.1"]
+        else:
+            assert code_of(lambda: late.resolve("db", 0.4)) == code
+
+
+def test_an_answer_for_one_family_only_says_nothing_of_the_other():
+    with dns_server(lambda query: [respond(query)] if question(query)[1] == AAAA else []) as (port, dummy):
+        assert code_of(lambda: resolver(port).resolve("db", 0.4)) == "dns-timeout"
 
 
 def test_no_server_listens_at_all():

@@ -54,7 +54,7 @@ CANARY = "c4nary-Zx81-Qq"
         # Quotes in the value, and quotes that have no end.
         json.dumps({"password": f'a "quoted" {CANARY}'}),
         json.dumps(json.dumps({"password": f"two words {CANARY}"})),
-        f"password=\"it's {CANARY}\"",
+        f'password="it\'s {CANARY}"',
         f'{{"user": "a", "password": "cut off {CANARY}',
     ],
 )
@@ -91,6 +91,19 @@ def test_known_values_are_replaced_everywhere_but_names_are_not() -> None:
 def test_secret_names() -> None:
     assert all(map(is_secret_name, ["PGPASSWORD", "jwtSecret", "X-Api-Key", "AWS_SECRET_ACCESS_KEY", "smtp_pass_phrase_token", "CLIENT_SECRET"]))
     assert not any(map(is_secret_name, ["PRIMARY_KEY", "AUTHOR", "PASSED", "SECRET_FILE", "TOKEN_TYPE", "PUBLIC_KEY", ""]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "JWTParser: DecodeError: Invalid header padding",
+        "TokenValidator: ExpiredSignatureError: Signature has expired",
+        "AuthMiddleware: KeyError: 'sub'",
+        "PasswordService: rejected: too short",
+    ],
+)
+def test_what_a_logger_says_is_no_secret_because_of_its_name(text: str) -> None:
+    assert Redactor([]).text(text) == text
 
 
 @given(

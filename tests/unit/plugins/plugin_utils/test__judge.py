@@ -68,6 +68,29 @@ def test_a_finding_has_everything_an_operator_needs(rules):
     }  # fmt: skip
 
 
+def test_a_finding_has_the_action_that_puts_it_right(rules):
+    stopped = container("api", status="critical", state="exited", exit_code=1, cause={"code": "terminated", "confidence": "high", "summary": "stopped"})
+    moved = container("web", image={"reference": "shop/web", "id": "sha256:a", "local_tag_id": "sha256:b", "tag_moved": True})
+    row = judge_host(rules, "web1", facts(compose={**COMPOSE, "status": "critical", "containers": [stopped, moved]}), {"now": NOW})
+    remedies = {finding["rule"]: finding.get("remediation") for finding in row["findings"] if finding["result"] == "fire"}
+    assert remedies["container-stopped"] == {"action": "start_missing", "project": "shop"}
+    assert remedies["image-tag-moved"] == {"action": "recreate_service", "project": "shop", "service": "web"}
+    # Nobody but a person knows how much memory it needs.
+    row = judge_host(rules, "web1", facts(compose={**COMPOSE, "status": "critical", "containers": [oom("api")]}), {"now": NOW})
+    assert "remediation" not in row["findings"][0]
+
+
+@pytest.mark.parametrize(("role", "expected"), [("postgres", "health_check"), ("application", None)])
+def test_an_action_is_only_named_where_it_fits(rules, role, expected):
+    service = {"name": "db", "role": role, "status": "ok", "has_healthcheck": False, "one_shot": False, "missing": False}
+    compose = {"projects": [{**COMPOSE["projects"][0], "services": [service]}], "containers": [container("db")]}
+    row = judge_host(rules, "web1", facts(compose=compose), {"now": NOW})
+    (finding,) = [one for one in row["findings"] if one["rule"] == "container-without-healthcheck" and one["result"] == "fire"]
+    assert (finding.get("remediation") or {}).get("action") == expected
+    if expected:
+        assert finding["remediation"]["test"][0] == "CMD-SHELL" and finding["remediation"]["project"] == "shop"
+
+
 def test_the_other_language(rules):
     row = judge_host(rules, "web1", facts(compose={**COMPOSE, "containers": [oom("api")]}), {"language": "zh_TW"})
     assert row["findings"][0]["title"] == "shop/api 因記憶體用量超過上限而被強制終止"

@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import pathlib
 
 import pytest
 from ansible_collections.stackops.runbook.plugins.plugin_utils import _report
+from ansible_collections.stackops.runbook.plugins.plugin_utils._diagnosis import Diagnosis
 from ansible_collections.stackops.runbook.plugins.plugin_utils._judge import fleet_context, judge_fleet, judge_host
 from ansible_collections.stackops.runbook.plugins.plugin_utils._report import (
     build_report,
@@ -185,3 +187,28 @@ def test_no_previous_report_is_no_problem(tmp_path):
 def test_fired_skips_what_did_not_fire(rules):
     report = report_of(rules, FIRST, web1=host_facts("api"))
     assert [(host, finding["rule"]) for host, finding in _report.fired(report)] == [("web1", "container-paused")]
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "Or have it done"), ("zh_TW", "也可以交由 Ansible 執行")])
+def test_every_form_of_the_report_names_the_command_that_puts_a_finding_right(tmp_path: pathlib.Path, language: str, words: str) -> None:
+    arguments = {
+        "report_dir": str(tmp_path / "my reports"), "formats": ["json", "markdown", "html"], "language": language, "fail_on": "never", "disabled_rules": [],
+        "rule_dirs": [str(ROOT / "roles/diagnose/rules")], "thresholds": {}, "silences": [], "remedies": True,
+    }  # fmt: skip
+    collected = host_facts()
+    collected["facts"]["compose"]["containers"][0].update(status="critical", state="exited", cause={"code": "killed", "confidence": "low", "summary": "x"})
+    rows = {"web1": {"reachable": True, "result": collected}}
+    diagnosis = Diagnosis(arguments, "1.0.0", datetime.datetime(2026, 11, 26, tzinfo=datetime.timezone.utc))
+    written = diagnosis.write(diagnosis.judge(rows))
+    report = f"'remediate_from={tmp_path}/my reports/latest/report.json'"
+    command = f"ansible-playbook stackops.runbook.remediate -b -l web1 -e {report} -e remediate_rules=container-killed"
+    finding = next(one for one in written.report["hosts"]["web1"]["findings"] if one["rule"] == "container-killed")
+    assert finding["fix"][-1].startswith(words) and finding["fix"][-1].endswith(f"`{command}`")
+    assert command in " ".join(diagnosis.summary(written, False).split())
+    assert command in written.paths["markdown"].read_text(encoding="utf-8")
+    assert "remediate_rules=container-killed" in written.paths["html"].read_text(encoding="utf-8")
+    # A host's name is not taken for a pattern.
+    other = next(one for one in diagnosis.judge({"db[1]": rows["web1"]})["hosts"]["db[1]"]["findings"] if one["rule"] == "container-killed")
+    assert r"-l '~db\[1\]$' " in other["fix"][-1]
+    nothing = Diagnosis({**arguments, "remedies": False}, "1.0.0", datetime.datetime(2026, 11, 26, tzinfo=datetime.timezone.utc)).judge(rows)
+    assert not any("ansible-playbook stackops.runbook.remediate" in step for one in nothing["hosts"]["web1"]["findings"] for step in one["fix"])

@@ -123,6 +123,11 @@ def test_a_good_file_loads(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "line", "message"),
     [
+        ("severity: critical", "severity: critical\n    remediation: {action: restart_servcie}", 7, "There is no action 'restart_servcie'; did you mean"),
+        ("severity: critical", "severity: critical\n    remediation: {action: restart_service}", 7, "restart_service needs service"),
+        ("severity: critical", "severity: critical\n    remediation: {action: docker_cleanup, hours: item.mount}", 7, "has no parameter hours"),
+        ("severity: critical", "severity: critical\n    remediation: {action: start_missing, services: item.nosuch}", 7, "nosuch"),
+        ("severity: critical", "severity: critical\n    remediation: [docker_cleanup]", 7, "remediation is a mapping with action"),
         ("severity: critical", "severty: critical", 6, "unknown key severty; did you mean severity?"),
         ("severity: critical", "severity: major", 6, "severity must be one of info, warning, critical"),
         ("category: host", "category: hosts", 5, "category must be one of"),
