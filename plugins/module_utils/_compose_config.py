@@ -34,6 +34,7 @@ _PLUGIN_DIRECTORIES = (
     "/usr/libexec/docker/cli-plugins",
 )
 _V1_REQUIREMENT = re.compile(rb"docker-compose==(\d[\w.]*)")
+_UNSET = re.compile(r'\bThe (?:\\?")?([A-Za-z_][A-Za-z0-9_]*)(?:\\?")? variable is not set\b')
 _CONDITIONS = ("service_started", "service_healthy", "service_completed_successfully")
 _DEFAULT_FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 
@@ -71,11 +72,15 @@ class ServiceConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ComposeConfig:
-    """The services of a resolved Compose file, by name. *complete* is false where only names are known."""
+    """The services of a resolved Compose file, by name. *complete* is false where only names are known.
+
+    *unset_variables* are those that the file uses, without a default, and that neither ``.env`` nor the environment has.
+    """
 
     services: t.Mapping[str, ServiceConfig]
     name: t.Optional[str] = None
     complete: bool = True
+    unset_variables: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,15 +148,30 @@ def read_config(stack: Stack, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) 
     command = find_compose_command(stack.flavour)
     if command is None:
         raise CheckError("compose config", "no Compose command on this host", "Install docker compose (Debian: docker-compose).", "not-installed")
-    arguments = [*command.argv, *_project_arguments(stack, command)]
+    arguments = [*command.argv, *project_arguments(stack, command)]
     if command.speaks_json:
         completed = _run([*arguments, "config", "--format", "json"], stack, timeout_seconds)
-        return parse_config(json.loads(completed.stdout), _enabled_profiles(stack))
-    document = _load_yaml(lambda: _run([*arguments, "config"], stack, timeout_seconds).stdout)
-    if document is not None:
-        return parse_config(document, _enabled_profiles(stack))
-    names = _run([*arguments, "config", "--services"], stack, timeout_seconds).text.split()
-    return ComposeConfig({name: ServiceConfig(name) for name in names}, complete=False)
+        return _with_unset(parse_config(json.loads(completed.stdout), _enabled_profiles(stack)), completed)
+    yaml = _yaml()
+    if yaml is not None:
+        completed = _run([*arguments, "config"], stack, timeout_seconds)
+        document = yaml.load(completed.stdout, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+        return _with_unset(parse_config(document if isinstance(document, dict) else {}, _enabled_profiles(stack)), completed)
+    completed = _run([*arguments, "config", "--services"], stack, timeout_seconds)
+    return _with_unset(ComposeConfig({name: ServiceConfig(name) for name in completed.text.split()}, complete=False), completed)
+
+
+def _with_unset(config: ComposeConfig, completed: Completed) -> ComposeConfig:
+    return dataclasses.replace(config, unset_variables=unset_variables(completed.error_text))
+
+
+def unset_variables(text: str) -> tuple[str, ...]:
+    """Return the variables of which Compose (v1 or v2) says on standard error that they are not set.
+
+    >>> unset_variables('time="2026" level=warning msg="The \\"A\\" variable is not set. Defaulting to a blank string."')
+    ('A',)
+    """
+    return tuple(sorted(set(_UNSET.findall(text))))
 
 
 def resolved_text(stack: Stack, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> tuple[str, bytes]:
@@ -164,7 +184,7 @@ def resolved_text(stack: Stack, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
     if command is None:
         raise CheckError("compose config", "no Compose command on this host", "Install docker compose (Debian: docker-compose).", "not-installed")
     words = ["config", "--format", "json"] if command.speaks_json else ["config"]
-    completed = _run([*command.argv, *_project_arguments(stack, command), *words], stack, timeout_seconds)
+    completed = _run([*command.argv, *project_arguments(stack, command), *words], stack, timeout_seconds)
     return "json" if command.speaks_json else "yaml", completed.stdout
 
 
@@ -185,6 +205,15 @@ def find_compose_command(flavour: str = "compose-v2") -> t.Optional[ComposeComma
         found.append(ComposeCommand((podman_compose,), "podman-compose"))
     preferred = [command for command in found if command.flavour in ("compose-v2", flavour)]
     return next(iter(preferred + found), None)
+
+
+def find_changing_command(flavour: str) -> t.Optional[ComposeCommand]:
+    """Return the Compose command to change a project of *flavour* with: the one that made it where it is there, since another makes containers anew."""
+    programs = {"compose-v1": "docker-compose", "podman-compose": "podman-compose"}
+    program = shutil.which(programs.get(flavour, ""))
+    if program and (flavour != "compose-v1" or _flavour_of_program(program) == "compose-v1"):
+        return ComposeCommand((program,), flavour)
+    return find_compose_command(flavour)
 
 
 def compose_version(command: ComposeCommand, timeout_seconds: float = 10.0) -> t.Optional[str]:
@@ -261,7 +290,8 @@ def _check_files(stack: Stack) -> None:
             raise CheckError(path, f"{error.strerror}", f"Run with become: true, or let the user read {path}.", "permission-denied") from error
 
 
-def _project_arguments(stack: Stack, command: ComposeCommand) -> list[str]:
+def project_arguments(stack: Stack, command: ComposeCommand, all_profiles: bool = True) -> list[str]:
+    """Return the options that name *stack* to a Compose command; with *all_profiles* the services of every profile are seen."""
     if command.flavour == "podman-compose":
         return [word for path in stack.config_files for word in ("-f", path)]
     arguments = ["--project-name", stack.name] if stack.containers or stack.siblings else []
@@ -273,7 +303,7 @@ def _project_arguments(stack: Stack, command: ComposeCommand) -> list[str]:
         if os.path.isfile(path):
             arguments += ["--env-file", path]
     # Without it the services of profiles would be missing, and their containers taken for orphans.
-    return [*arguments, "--profile", "*"] if command.speaks_json else arguments
+    return [*arguments, "--profile", "*"] if command.speaks_json and all_profiles else arguments
 
 
 def _run(argv: list[str], stack: Stack, timeout_seconds: float) -> Completed:
@@ -297,13 +327,13 @@ def _last_error(text: str) -> str:
     return message[:500]
 
 
-def _load_yaml(read: t.Callable[[], bytes]) -> t.Optional[t.Mapping[str, t.Any]]:
+def _yaml() -> t.Any:
+    """Return PyYAML, or ``None`` where the interpreter has none."""
     try:
         import yaml  # type: ignore[import-untyped,unused-ignore]  # pylint: disable=import-outside-toplevel
     except ImportError:
         return None
-    document = yaml.load(read(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-    return document if isinstance(document, dict) else {}
+    return yaml
 
 
 def _flavour_of_program(path: str) -> str:

@@ -261,6 +261,7 @@ class ProjectView:
             "config_readable": self._config is not None,
             "config_error": self.config_error.reason if self.config_error else None,
             "env_file": env_file,
+            "unset_variables": list(self._config.unset_variables) if self._config else [],
             "env_newer_than_containers": [service["name"] for service in services if service["changed_variables"]],
             "services": services,
         }
@@ -482,7 +483,7 @@ def wait_until_well(engine: Engine, selection: Selection, options: ComposeOption
             # The file is read once: it does not change while its containers start.
             if stack.name in configured:
                 stack.pending_config = configured[stack.name].pending_config
-            else:
+            elif options.read_configs:
                 start_configs([stack], min(options.config_timeout_seconds, max(1.0, timeout_seconds)))
                 configured[stack.name] = stack
         outlook = _outlook(stacks, options)

@@ -8,6 +8,7 @@
 
 The login is made from inside the application's network namespace and ended at once. Of an application that does not
 run there is no namespace; its names are then looked up as the engine's DNS would, in the networks it is attached to.
+Where the database's port is published, the same login is made through that port of this host, too.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import typing as t
 
 from ._database_url import DatabaseUrl, database_urls
 from ._envelope import CheckError, envelope, metric, worst
-from ._netns import in_network_namespace, resolve_in_container
+from ._netns import DOCKER_DNS, in_network_namespace, resolve_in_container
 from ._postgres import PostgresOptions, names_of
 from ._postgres_session import DatabaseError, Limits, PsqlSession, Target
 from ._postgres_statements import as_check_error
@@ -74,12 +75,17 @@ def collect_logins(
     groups: dict[tuple[t.Hashable, ...], list[_Wanted]] = {}
     for wanted in _wanted_logins(stacks, environments):
         groups.setdefault(wanted.key, []).append(wanted)
-    work = {str(index): functools.partial(_attempt, _best_placed(group), stacks, engine, options.limits) for index, group in enumerate(groups.values())}
+    work: dict[str, t.Callable[[], LoginAttempt]] = {}
+    for index, group in enumerate(groups.values()):
+        work[str(index)] = functools.partial(_attempt, _best_placed(group), stacks, engine, options.limits)
+        for address in _published(group[0], stacks, engine):
+            work[f"{index} {address}"] = functools.partial(_through_host, group[0], address, options.limits)
     outcomes = run_side_by_side(work, options.timeout_seconds)
     logins, errors = [], []
-    for group, outcome in zip(groups.values(), outcomes.values()):
-        attempt = _attempt_of(outcome, group[0])
-        logins += [_entry(wanted, attempt, stacks) for wanted in group]
+    for index, group in enumerate(groups.values()):
+        attempt = _attempt_of(outcomes[str(index)], group[0])
+        published = [_published_entry(address, _attempt_of(outcomes[f"{index} {address}"], group[0])) for address in _published(group[0], stacks, engine)]
+        logins += [{**_entry(wanted, attempt, stacks), "published": published} for wanted in group]
         if attempt.failure == "not-tried":
             errors.append(CheckError(f"{group[0].stack.name}/{group[0].container.service} {group[0].variable}", attempt.message, "Run as root (become: true)."))
     logins.sort(key=lambda login: (login["project"], login["service"], login["variable"]))
@@ -129,6 +135,45 @@ def _attempt(wanted: _Wanted, stacks: t.Sequence[Stack], engine: t.Optional[Engi
     return attempts[0]
 
 
+def _published(wanted: _Wanted, stacks: t.Sequence[Stack], engine: t.Optional[Engine]) -> list[tuple[str, int]]:
+    """Return the addresses of this host that the port of the database which *wanted* names is published at."""
+    if engine is None or engine.remote or not wanted.user:
+        return []
+    found = []
+    for name, port in wanted.url.hosts:
+        peer = neighbour(wanted.container, name, stacks)
+        for one in peer[0].published_ports if peer and peer[0].running else ():
+            if one["container_port"] == port and one["protocol"] == "tcp" and one["host_port"]:
+                host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(one["host_ip"], one["host_ip"]) or "127.0.0.1"  # noqa: S104
+                found.append((host, int(one["host_port"])))
+    # What is published for both families is one port to whoever types its number.
+    return list({port: (host, port) for host, port in sorted(found, reverse=True)}.values())
+
+
+def _through_host(wanted: _Wanted, address: tuple[str, int], limits: Limits) -> LoginAttempt:
+    return try_login(functools.partial(open_socket, *address, limits.connect_seconds), wanted.credentials, limits.connect_seconds, _ssl_mode(wanted))
+
+
+def _published_entry(address: tuple[str, int], attempt: LoginAttempt) -> dict[str, t.Any]:
+    accepted = None if attempt.failure == "not-tried" else attempt.accepted
+    return {"host_ip": address[0], "host_port": address[1], "accepted": accepted, "failure": attempt.failure, "message": attempt.message or None}
+
+
+def _ssl_mode(wanted: _Wanted) -> str:
+    mode = wanted.url.parameter("sslmode") or wanted.url.parameter("ssl") or "prefer"
+    return {"true": "require", "false": "disable"}.get(mode.lower(), mode)
+
+
+def _failure_of(error: CheckError) -> str:
+    """Return what a name that could not be resolved means for the login.
+
+    Docker's own server says at once what it knows: where it is silent the host is too busy, and nothing is known of the name.
+    """
+    if error.code == "dns-timeout":
+        return "not-tried" if DOCKER_DNS in error.reason else "name-not-resolved"
+    return error.code
+
+
 class _Try:
     """One login to one host of the address."""
 
@@ -145,12 +190,10 @@ class _Try:
         try:
             connect = self._inside() or self._outside()
         except CheckError as error:
-            return LoginAttempt(False, {"dns-timeout": "name-not-resolved"}.get(error.code, error.code), error.reason)
+            return LoginAttempt(False, _failure_of(error), error.reason)
         if isinstance(connect, LoginAttempt):
             return connect
-        ssl_mode = self._wanted.url.parameter("sslmode") or self._wanted.url.parameter("ssl") or "prefer"
-        ssl_mode = {"true": "require", "false": "disable"}.get(ssl_mode.lower(), ssl_mode)
-        return try_login(connect, self._wanted.credentials, self._limits.connect_seconds, ssl_mode)
+        return try_login(connect, self._wanted.credentials, self._limits.connect_seconds, _ssl_mode(self._wanted))
 
     def _inside(self) -> t.Optional[t.Callable[[], socket.socket]]:
         """Return how to connect from the application's own network namespace; ``None`` where that is not to be had."""

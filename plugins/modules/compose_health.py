@@ -199,6 +199,12 @@ projects:
       type: str
       returned: always
       sample: /srv/shop/.env
+    unset_variables:
+      description: Variables that the Compose file uses without a default and that are set nowhere, so that they are empty.
+      type: list
+      elements: str
+      returned: always
+      sample: []
     env_newer_than_containers:
       description: Services whose containers have other values than the Compose file and C(.env) give now, so that a change was not applied.
       type: list

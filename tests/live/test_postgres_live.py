@@ -831,7 +831,7 @@ def stack(request):
     docker("network", "create", network)
     names = [f"{network}-web", f"{network}-job", f"{network}-lost"]
     try:
-        with running(request.param, "-k", options=("--network-alias", "pg"), network=network) as one:
+        with running(request.param, "-k", options=("--network-alias", "pg", "-p", "127.0.0.1::5432"), network=network) as one:
             env = [part for variable, (url, *dummy) in WANTED.items() for part in ("-e", f"{variable}={url}")]
             app = ("--entrypoint", "sleep", *env)
             start(names[0], "stackops-test/app:latest", *app, command=("600",), network=network, service="web", project=one.project)
@@ -871,6 +871,13 @@ def test_logins_of_applications(stack, engine, way, monkeypatch):
             if way != "psql":
                 assert login["sqlstate"] == sqlstate
         assert logins["A_GOOD"]["target_service"] == "store"
+        through_host = {variable: [(one["host_ip"], one["accepted"], one["failure"]) for one in logins[variable]["published"]] for variable in logins}
+        if way == "psql":
+            assert not any(through_host.values())
+        else:
+            assert through_host["A_GOOD"] == [("127.0.0.1", True, None)]
+            assert through_host["B_PASSWORD"] == [("127.0.0.1", False, "auth-failed")]
+            assert through_host["D_NAME"] == through_host["E_PORT"] == []
     assert logins_of(result, "lost")["A_GOOD"]["failure"] == "name-not-resolved"
     shown = json.dumps(result)
     assert PASSWORD not in shown
@@ -890,7 +897,8 @@ def test_the_same_login_is_made_once(stack, engine):
     result = collect_logins(stacks_of(engine, stack), engine)
     time.sleep(0.3)
     assert [login["service"] for login in result["logins"] if login["accepted"]] == ["job", "web"]
-    assert authorized(stack.name) - before == 1
+    # Once in the network, and once through the port that is published.
+    assert authorized(stack.name) - before == 2
 
 
 def authorized(name):

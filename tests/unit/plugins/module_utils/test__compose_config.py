@@ -24,6 +24,7 @@ from ansible_collections.stackops.runbook.plugins.module_utils._compose_config i
     project_env_file,
     read_config,
     start_configs,
+    unset_variables,
 )
 from ansible_collections.stackops.runbook.plugins.module_utils._discovery import Stack
 from ansible_collections.stackops.runbook.plugins.module_utils._envelope import CheckError
@@ -134,6 +135,20 @@ def test_depends_on_label() -> None:
 def test_any_label_gives_dependencies(text: str) -> None:
     for dependency in parse_depends_on_label(text):
         assert dependency.service and dependency.condition.startswith("service_")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The NOPE variable is not set. Defaulting to a blank string.\nThe ALSO_NOT variable is not set. Defaulting to a blank string.\n",
+        'time="2026-11-26T04:20:00Z" level=warning msg="The \\"NOPE\\" variable is not set. Defaulting to a blank string."\n'
+        'time="2026-11-26T04:20:00Z" level=warning msg="The \\"ALSO_NOT\\" variable is not set. Defaulting to a blank string."\n',
+    ],
+    ids=["compose-v1", "compose-v2"],
+)
+def test_variables_that_are_not_set(text: str) -> None:
+    assert unset_variables(text) == ("ALSO_NOT", "NOPE")
+    assert unset_variables("WARNING: The Docker Engine you're using is running in swarm mode.") == ()
 
 
 def test_secrets_of_the_file_are_not_kept() -> None:

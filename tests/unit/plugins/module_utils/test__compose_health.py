@@ -58,7 +58,7 @@ class Replay:
     def containers(self, include_stopped: bool = True, labels: t.Sequence[str] = ()) -> list[Facts]:
         return [{"Id": id_, "Labels": entry["inspect"]["Config"]["Labels"]} for id_, entry in self.entries.items()]
 
-    def inspect_many(self, ids: t.Sequence[str]) -> list[Facts]:
+    def inspect_many(self, ids: t.Sequence[str], dummy_listed: t.Sequence[Facts] = ()) -> list[Facts]:
         return [self.entries[id_]["inspect"] for id_ in ids]
 
     def image(self, reference: str) -> t.Optional[Facts]:
@@ -473,7 +473,7 @@ def waited(*cases: str, timeout: float = 0.6) -> tuple[list[Stack], int]:
     looks: list[int] = []
     inspect_many = engine.inspect_many
 
-    def counted(ids: t.Sequence[str]) -> list[Facts]:
+    def counted(ids: t.Sequence[str], dummy_listed: t.Sequence[Facts] = ()) -> list[Facts]:
         looks.append(1)
         return inspect_many(ids)
 
