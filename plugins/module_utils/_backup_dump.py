@@ -14,6 +14,7 @@ import re
 import time
 import typing as t
 
+from ._archive_data import DataFile, following
 from ._backup_manifest import quote_name
 from ._backup_verify import SET_MOUNT, raise_first
 from ._database_facts import Facts, begin_snapshot, contents, properties, roles
@@ -21,7 +22,7 @@ from ._engine import Engine
 from ._envelope import CheckError
 from ._postgres import Instance
 from ._postgres_session import DatabaseError
-from ._postgres_tools import Tools, compression_of, tool_error
+from ._postgres_tools import Tools, tool_error
 from ._process import run_side_by_side
 from ._progress import Progress, bytes_under
 
@@ -51,7 +52,7 @@ _GLOBALS_END = b"PostgreSQL database cluster dump complete"
 
 @dataclasses.dataclass(frozen=True)
 class DumpOptions:
-    """How to dump. *jobs* 0 is as many as there are processors, four at the most."""
+    """How to dump. *jobs* 0 is as many as there are processors, four at the most; *compression* is ``auto`` until the server is known."""
 
     databases: tuple[str, ...] = ()
     jobs: int = 0
@@ -111,27 +112,30 @@ def globals_path(service: str) -> tuple[str, str]:
 
 def dump_database(
     tools: Tools, set_path: str, service: str, database: str, options: DumpOptions, hashes: bool, progress: Progress, expected_bytes: int
-) -> Facts:
+) -> tuple[Facts, t.Optional[dict[str, DataFile]]]:
     """Dump one database into the set, which the helper sees at ``/backup``, and return its entry for the manifest.
 
-    The dump and the numbers are of one snapshot: rows written meanwhile are in neither.
+    The dump and the numbers are of one snapshot: rows written meanwhile are in neither. What was written is read back at the same
+    time, and returned as well: ``None`` where this process cannot do that.
 
     :raises CheckError: nothing of the dump can be used.
     """
     parts = archive_path(service, database)
     directory = os.path.join(set_path, *parts)
     os.makedirs(os.path.dirname(directory), mode=0o700, exist_ok=True)
-    compression = compression_of(tools, options.compression)
     began = time.monotonic()
     with tools.session(database) as session:
         snapshot = begin_snapshot(session)
         # Longer than pg_dump waits, whose error says more; without it the counting would outwait any lock.
         session.execute(f"SET lock_timeout = {round((options.lock_timeout_seconds + _LOCK_GRACE_SECONDS) * 1000)}")
+        if not hashes:
+            # Counting is over long before the dump is: it need not take the processors from it.
+            session.execute("SET max_parallel_workers_per_gather = 0")
         argv = [
-            "pg_dump", "--format=directory", "--no-sync", "--no-password", f"--jobs={options.parallel}", f"--compress={compression}",
+            "pg_dump", "--format=directory", "--no-sync", "--no-password", f"--jobs={options.parallel}", f"--compress={options.compression}",
             f"--snapshot={snapshot}", f"--lock-wait-timeout={round(options.lock_timeout_seconds * 1000)}", f"--file={'/'.join((SET_MOUNT, *parts))}",
         ]  # fmt: skip
-        with progress.watching(lambda: bytes_under(directory), expected_bytes):
+        with progress.watching(lambda: bytes_under(directory), expected_bytes), following(directory, options.compression) as follower:
             outcomes = run_side_by_side(
                 {
                     "dump": lambda: _dump(tools, argv, options.time_limit_seconds, database),
@@ -139,18 +143,20 @@ def dump_database(
                 },
                 options.time_limit_seconds,
             )
-        raise_first(outcomes)
+            raise_first(outcomes)
+            data = follower.result() if follower is not None else None
     facts: Facts = t.cast("Facts", outcomes["facts"].value)
-    return {
+    entry = {
         "service": service,
         "name": database,
         **facts,
         "path": "/".join(parts),
         "format": "directory",
-        "compression": compression,
+        "compression": options.compression,
         "jobs": options.parallel,
         "dump_seconds": round(time.monotonic() - began, 3),
     }
+    return entry, data
 
 
 def _dump(tools: Tools, argv: t.Sequence[str], timeout_seconds: float, database: str) -> None:

@@ -230,7 +230,7 @@ def seal_files(top: str, paths: t.Sequence[str], known: t.Mapping[str, str], on_
         descriptor = open_regular(os.path.join(top, path))
         try:
             _own(descriptor, 0o600)
-            os.fsync(descriptor)
+            _sync(descriptor)
             before = os.fstat(descriptor)
             sha256 = known.get(path) or _hash(descriptor, on_bytes)
             after = os.fstat(descriptor)
@@ -240,7 +240,7 @@ def seal_files(top: str, paths: t.Sequence[str], known: t.Mapping[str, str], on_
         finally:
             os.close(descriptor)
 
-    return _side_by_side(seal, paths)
+    return side_by_side(seal, paths)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,19 +253,19 @@ class Hashed:
 
 
 def hash_files(top: str, paths: t.Sequence[str], on_bytes: OnBytes = None) -> dict[str, Hashed]:
-    """Have files on the disk and hash them, ahead of :func:`seal_files`: while something else has to be waited for."""
+    """Have files on the disk and hash what it gives back, ahead of :func:`seal_files`: while something else has to be waited for."""
 
     def one(path: str) -> Hashed:
         descriptor = open_regular(os.path.join(top, path))
         try:
-            os.fsync(descriptor)
+            _sync(descriptor)
             before = os.fstat(descriptor)
             return Hashed(_hash(descriptor, on_bytes), before.st_size, before.st_mtime_ns)
         finally:
             os.close(descriptor)
 
     with told(top):
-        return dict(zip(paths, _side_by_side(one, paths)))
+        return dict(zip(paths, side_by_side(one, paths)))
 
 
 def still_good(top: str, hashed: t.Mapping[str, Hashed]) -> dict[str, str]:
@@ -291,7 +291,7 @@ def seal_directories(top: str, directories: t.Iterable[str]) -> None:
 
 
 def check_intact(set_path: str, manifest: Json, on_bytes: OnBytes = None) -> list[str]:
-    """Return how the files of a set differ from what its manifest says: by size, SHA-256 and name, too few or too many."""
+    """Return how the files of a set differ from what its manifest says: by size, SHA-256 (of what the disk holds) and name, too few or too many."""
     with told(set_path):
         found, dummy, problems = walk(set_path)
     expected = {entry["path"]: entry for entry in manifest["files"]}
@@ -303,12 +303,13 @@ def check_intact(set_path: str, manifest: Json, on_bytes: OnBytes = None) -> lis
             return f"{path}: {found[path]} bytes instead of {expected[path]['bytes']}"
         try:
             with open(os.path.join(set_path, path), "rb", buffering=0, opener=open_regular) as file:
+                _forget(file.fileno())
                 return "" if _hash(file.fileno(), on_bytes) == expected[path]["sha256"] else f"{path}: its SHA-256 differs"
         except OSError as error:
             return f"{path}: cannot be read: {error.strerror}"
 
     sums = sums_text(manifest["files"])
-    problems += filter(None, _side_by_side(compare, [path for path in expected if path in found]))
+    problems += filter(None, side_by_side(compare, [path for path in expected if path in found]))
     try:
         with open(os.path.join(set_path, SUMS), "rb", opener=open_regular) as file:
             if file.read(len(sums) + 1) != sums:
@@ -328,6 +329,17 @@ def keep_reason(set_path: str) -> t.Optional[str]:
         return None
     except OSError:  # whatever it is, somebody put it there
         return KEEP
+
+
+def _sync(descriptor: int) -> None:
+    """Have a file on the disk, and read it from there."""
+    os.fsync(descriptor)
+    _forget(descriptor)
+
+
+def _forget(descriptor: int) -> None:
+    """Have the kernel forget a file: who reads it then gets what the disk holds, not what was written or read before."""
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _hash(descriptor: int, on_bytes: OnBytes) -> str:
@@ -352,7 +364,7 @@ Item = t.TypeVar("Item")
 Result = t.TypeVar("Result")
 
 
-def _side_by_side(function: t.Callable[[Item], Result], items: t.Sequence[Item]) -> list[Result]:
+def side_by_side(function: t.Callable[[Item], Result], items: t.Sequence[Item]) -> list[Result]:
     """Map in several threads: hashing and fsync let go of the interpreter. After an error, what has not begun does not begin."""
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
         futures = [pool.submit(function, item) for item in items]

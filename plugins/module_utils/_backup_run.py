@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gzip
 import hashlib
 import os
@@ -23,11 +24,12 @@ from . import _archives as archives
 from . import _encryption as encryption
 from . import _extraction as extraction
 from . import _offsite as offsite
-from ._backup_dump import dump_database, dump_globals, instance_entry, list_databases
+from ._archive_data import DataFile, check_sums
+from ._backup_dump import DumpOptions, dump_database, dump_globals, instance_entry, list_databases
 from ._backup_manifest import Hashed, hash_files, quote_name, still_good
 from ._backup_options import BackupOptions
 from ._backup_store import BackupStore, OpenSet, StoredSet
-from ._backup_verify import SET_MOUNT, WORK_MOUNT, Decoded, decode, decode_into, decoded_checks, drill, raise_first, work_directory
+from ._backup_verify import SET_MOUNT, WORK_MOUNT, Decoded, decode, decode_into, decoded_checks, decoded_with, drill, raise_first, work_directory
 from ._compose_config import project_env_file
 from ._database_facts import Facts, check
 from ._discovery import Stack
@@ -36,7 +38,7 @@ from ._envelope import CheckError, human_bytes, rfc3339
 from ._log_sources import discover_sources
 from ._offsite_retention import expire
 from ._postgres import Instance
-from ._postgres_tools import Tools, beside
+from ._postgres_tools import Tools, beside, compression_of
 from ._process import run_side_by_side
 from ._progress import Progress, bytes_under
 from ._retention import Candidate, Plan, comparison, plan
@@ -144,36 +146,56 @@ class BackupRun:
         binds = [f"{open_set.path}:{SET_MOUNT}", f"{work}:{WORK_MOUNT}"]
         databases: list[Facts] = []
         with contextlib.ExitStack() as stack:
-            servers = [(str(one.service), one, stack.enter_context(beside(self.engine, one, "backup", binds))) for one in self.instances]
-            listed = [(service, tools, row) for service, dummy, tools in servers for row in list_databases(tools, self.options.dump.databases)]
+            servers = [(one, stack.enter_context(beside(self.engine, one, "backup", binds))) for one in self.instances]
+            listed = [(str(one.service), tools, options, row) for one, tools in servers for options, row in self._look_at(open_set, one, tools)]
             if servers and not listed:
                 raise CheckError(self.stack.name, "its servers have no database of an application", "Name them in databases if this is right.", "no-database")
-            self._have_room(sum(row["size_bytes"] for dummy, dummy2, row in listed))
-            for service, instance, tools in servers:
-                self.servers.append(instance_entry(self.engine, instance, tools, self.options.dump))
-                self.warnings += dump_globals(tools, open_set.path, service, self.options.dump)
-            for service, tools, row in listed:
+            self._have_room(sum(row["size_bytes"] for dummy, dummy2, dummy3, row in listed))
+            for service, tools, options, row in listed:
                 expected = estimate_bytes(self.store, row["size_bytes"])
-                facts = dump_database(tools, open_set.path, service, row["name"], self.options.dump, self.equivalent, self.progress, expected)
-                databases.append(self._decoded(open_set, tools, facts, work))
+                facts, data = dump_database(tools, open_set.path, service, row["name"], options, self.equivalent, self.progress, expected)
+                databases.append(self._decoded(open_set, tools, facts, data, work))
         return databases
 
-    def _decoded(self, open_set: OpenSet, tools: Tools, facts: Facts, work: str) -> Facts:
-        archive = f"{SET_MOUNT}/{facts['path']}"
+    def _look_at(self, open_set: OpenSet, instance: Instance, tools: Tools) -> list[tuple[DumpOptions, Facts]]:
+        """Note what a server is and keep its roles; return its databases, each with how to dump it."""
+        options = self.options.dump
+        # Each of them waits for the engine more than it works.
+        work_to_do: dict[str, t.Callable[[], t.Any]] = {
+            "databases": lambda: list_databases(tools, options.databases),
+            "entry": lambda: instance_entry(self.engine, instance, tools, options),
+            "globals": lambda: dump_globals(tools, open_set.path, str(instance.service), options),
+        }
+        outcomes = run_side_by_side(work_to_do, options.time_limit_seconds)
+        raise_first(outcomes)
+        entry: Facts = t.cast("Facts", outcomes["entry"].value)
+        self.servers.append(entry)
+        self.warnings += t.cast("list[str]", outcomes["globals"].value)
+        compression = compression_of(tools.source, options.compression, entry["server_version_num"] // 10000)
+        return [(dataclasses.replace(options, compression=compression), row) for row in t.cast("list[Facts]", outcomes["databases"].value)]
+
+    def _decoded(self, open_set: OpenSet, tools: Tools, facts: Facts, data: t.Optional[dict[str, DataFile]], work: str) -> Facts:
         limit = self.options.dump.time_limit_seconds
         began = time.monotonic()
-        # Writing the archive to the disk for good is waiting, and the decoder is busy meanwhile.
         directory = os.path.join(open_set.path, facts["path"])
-        paths = [f"{facts['path']}/{name}" for name in sorted(os.listdir(directory))]
-        work_to_do: dict[str, t.Callable[[], t.Any]] = {
-            "decode": lambda: decode(tools, archive, work, limit),
-            "hash": lambda: hash_files(open_set.path, paths),
-        }
-        outcomes = run_side_by_side(work_to_do, limit)
-        raise_first(outcomes)
-        self.hashed.update(t.cast("dict[str, Hashed]", outcomes["hash"].value))
-        decoded = t.cast(Decoded, outcomes["decode"].value)
-        counter = decoded.counter
+        names = sorted(os.listdir(directory))
+        if data is None:
+            # In this order: what pg_restore reads is what the disk gave back.
+            hashed = hash_files(directory, names)
+            decoded = decode(tools, f"{SET_MOUNT}/{facts['path']}", work, limit)
+        else:
+            # The one waits for programs, the other for the disk.
+            work_to_do: dict[str, t.Callable[[], t.Any]] = {
+                "decode": lambda: decoded_with(tools, open_set.path, facts, work, data, limit),
+                "hash": lambda: hash_files(directory, names),
+            }
+            outcomes = run_side_by_side(work_to_do, limit)
+            raise_first(outcomes)
+            decoded, hashed = t.cast(Decoded, outcomes["decode"].value), t.cast("dict[str, Hashed]", outcomes["hash"].value)
+            # What was decoded while it was written came from the memory.
+            sums = {name: one.sha256 for name, one in hashed.items()}
+            check_sums(directory, data, sums, "the disk gives back something else than what was written", "Look at the disk: dmesg, smartctl.")
+        self.hashed.update({f"{facts['path']}/{name}": one for name, one in hashed.items()})
         checks = decoded_checks(facts, decoded)
         for one in checks:
             one["name"] = f"{facts['service']}/{facts['name']}: {one['name']}"
@@ -182,9 +204,9 @@ class BackupRun:
         self.checks += checks
         # Sequences know no snapshot: what the archive has is what counts.
         places = [
-            {"schema": name[0], "name": name[1], "last_value": str(value), "is_called": called} for name, (value, called) in sorted(counter.sequences.items())
+            {"schema": name[0], "name": name[1], "last_value": str(value), "is_called": called} for name, (value, called) in sorted(decoded.sequences.items())
         ]
-        return {**facts, "sequences": places, "plain_bytes": counter.bytes, "decode_seconds": round(time.monotonic() - began, 3)}
+        return {**facts, "sequences": places, "plain_bytes": decoded.bytes, "decode_seconds": round(time.monotonic() - began, 3)}
 
     def _drill(self, open_set: OpenSet, databases: list[Facts]) -> str:
         level = "restorable" if self.options.level == "restorable" else "equivalent"
@@ -217,6 +239,8 @@ class BackupRun:
         with self.progress.watching(lambda: bytes_under(target), None):
             made = archives.write_archive(target, entries, level=level)
         self.warnings += [f"{name}: {warning}" for warning in made.warnings]
+        # In this order: what is read back is what the disk gave back.
+        self.hashed.update(hash_files(open_set.path, [name]))
         members = extraction.check_archive(target)
         self.checks.append(check(name, [], f"{members} members read back"))
 

@@ -20,6 +20,7 @@ import threading
 import time
 import typing as t
 
+from ._archive_data import DataFile, can_decode, large_objects, read_data, table_file
 from ._database_facts import (
     Facts,
     check,
@@ -33,7 +34,7 @@ from ._database_facts import (
     properties,
     sequences,
 )
-from ._dump_stream import DumpCounter
+from ._dump_stream import DumpCounter, Name
 from ._engine import Engine
 from ._envelope import CheckError
 from ._postgres_session import literal
@@ -45,6 +46,7 @@ from ._process import Outcome, run_side_by_side
 SET_MOUNT = "/backup"
 WORK_MOUNT = "/work"
 _PIPE = "decoded"
+_LIST = "sequences.list"
 _PIPE_BYTES = 1 << 20
 _BLOCK_BYTES = 1 << 20
 _F_SETPIPE_SZ = 1031
@@ -53,6 +55,8 @@ _READY_SECONDS = 120.0
 _ENTRIES = {"TABLE": ("tables", "partitioned_tables"), "VIEW": ("views",), "MATERIALIZED VIEW": ("materialized_views",), "SEQUENCE": ("sequences",)}
 # The longer before the shorter that they begin with.
 _ENTRY_KINDS = ("MATERIALIZED VIEW DATA", "MATERIALIZED VIEW", "TABLE DATA", "TABLE ATTACH", "TABLE", "VIEW", "SEQUENCE SET", "SEQUENCE OWNED BY", "SEQUENCE")
+_TABLE_DATA = re.compile(r"^(\d+); \d+ (\d+) TABLE DATA ", re.MULTILINE)
+_SEQUENCE_SET = re.compile(r"^\d+; \d+ \d+ SEQUENCE SET .*$", re.MULTILINE)
 _ENTRY = re.compile(rf"^\d+; \d+ \d+ ({'|'.join(_ENTRY_KINDS)}) ", re.MULTILINE)
 
 
@@ -65,10 +69,16 @@ def work_directory(parent: str) -> t.Iterator[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Decoded:
-    """What an archive holds: the rows and sequences that came out of it, and the *entries* of its table of contents."""
+    """What an archive holds: the rows and sequences that came out of it, and the *entries* of its table of contents.
 
-    counter: DumpCounter
+    Where ``pg_restore`` read the *large_objects*, nobody has counted them.
+    """
+
+    rows: t.Mapping[Name, int]
+    sequences: t.Mapping[Name, tuple[int, bool]]
+    bytes: int
     entries: t.Mapping[str, int]
+    large_objects: t.Optional[int] = None
 
 
 def decode(tools: Tools, archive: str, work: str, timeout_seconds: float) -> Decoded:
@@ -83,7 +93,7 @@ def decode(tools: Tools, archive: str, work: str, timeout_seconds: float) -> Dec
     # The first two take no time but that of starting a program.
     work_to_do: dict[str, t.Callable[[], t.Any]] = {
         "schema": lambda: tools.check(["pg_restore", "--schema-only", "--file=/dev/null", archive], timeout_seconds),
-        "entries": lambda: entries_of(tools, archive, timeout_seconds),
+        "entries": lambda: entries_in(listing_of(tools, archive, timeout_seconds)),
         "data": lambda: decode_into(tools, ["pg_restore", "--data-only"], archive, work, counter.feed, timeout_seconds),
     }
     outcomes = run_side_by_side(work_to_do, timeout_seconds)
@@ -91,7 +101,69 @@ def decode(tools: Tools, archive: str, work: str, timeout_seconds: float) -> Dec
     problem = counter.finish()
     if problem:
         raise CheckError(archive, problem, "The archive is not whole: do not rely on this set.", "corrupt")
-    return Decoded(counter, t.cast("dict[str, int]", outcomes["entries"].value))
+    return Decoded(counter.rows, counter.sequences, counter.bytes, t.cast("dict[str, int]", outcomes["entries"].value))
+
+
+def decoded_with(tools: Tools, set_path: str, facts: Facts, work: str, data: t.Mapping[str, DataFile], timeout_seconds: float) -> Decoded:
+    """Return what the archive of *facts* holds, whose data files were read already: as :func:`decode`, which has ``pg_restore`` read them.
+
+    :raises CheckError: code ``tool-failed`` or ``corrupt``.
+    """
+    archive = posixpath.join(SET_MOUNT, facts["path"])
+    listing = listing_of(tools, archive, timeout_seconds)
+    counter = DumpCounter()
+
+    def read_sequences() -> None:
+        wanted = "".join(f"{line}\n" for line in _SEQUENCE_SET.findall(listing))
+        if not wanted:
+            return
+        path = os.path.join(work, _LIST)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(wanted)
+        argv = ["pg_restore", "--data-only", f"--use-list={posixpath.join(WORK_MOUNT, _LIST)}", "--file=-", archive]
+        counter.feed(tools.check(argv, timeout_seconds).stdout)
+        counter.finish()
+        os.unlink(path)
+
+    work_to_do: dict[str, t.Callable[[], t.Any]] = {
+        "schema": lambda: tools.check(["pg_restore", "--schema-only", "--file=/dev/null", archive], timeout_seconds),
+        "sequences": read_sequences,
+    }
+    raise_first(run_side_by_side(work_to_do, timeout_seconds))
+    rows = rows_by_table(archive, listing, facts["tables"], data)
+    objects = large_objects(os.path.join(set_path, facts["path"]), data)
+    return Decoded(rows, counter.sequences, sum(one.bytes for one in data.values()), entries_in(listing), objects)
+
+
+def rows_by_table(archive: str, listing: str, tables: t.Sequence[Facts], data: t.Mapping[str, DataFile]) -> dict[Name, int]:
+    """Return how many rows the data files have of each of *tables*: by its ``oid`` the table of contents says which is whose, whatever its name.
+
+    :raises CheckError: code ``corrupt``.
+    """
+    names = {one["oid"]: (one["schema"], one["name"]) for one in tables}
+    rows: dict[Name, int] = {}
+    for dump_id, oid in _TABLE_DATA.findall(listing):
+        file = table_file(int(dump_id), data)
+        if file is None:
+            raise CheckError(archive, f"the data of entry {dump_id} is not there", "The archive is not whole: do not rely on this set.", "corrupt")
+        if int(oid) in names:
+            rows[names[int(oid)]] = data[file].rows
+    return rows
+
+
+def has_numbers(facts: Facts) -> bool:
+    """Tell whether a manifest says which number each table had, which older versions did not write down."""
+    return all("oid" in one for one in facts["tables"])
+
+
+def decode_stored(tools: Tools, set_path: str, facts: Facts, work: str, timeout_seconds: float) -> Decoded:
+    """Decode the archive of the database *facts* in the set at *set_path*, which the helper sees as ``/backup``.
+
+    :raises CheckError: code ``tool-failed`` or ``corrupt``.
+    """
+    if not (can_decode(str(facts["compression"])) and has_numbers(facts)):
+        return decode(tools, posixpath.join(SET_MOUNT, facts["path"]), work, timeout_seconds)
+    return decoded_with(tools, set_path, facts, work, read_data(os.path.join(set_path, facts["path"])), timeout_seconds)
 
 
 def decode_into(tools: Tools, argv: t.Sequence[str], archive: str, work: str, take: t.Callable[[bytes], t.Any], timeout_seconds: float) -> None:
@@ -144,9 +216,13 @@ def raise_first(outcomes: t.Mapping[str, Outcome[t.Any]]) -> None:
         raise t.cast("BaseException", min(failed, key=lambda outcome: outcome.duration_ms).error)
 
 
-def entries_of(tools: Tools, archive: str, timeout_seconds: float) -> dict[str, int]:
-    """Return how many tables, views and sequences the archive's table of contents has."""
-    listing = tools.check(["pg_restore", "--list", archive], timeout_seconds).text
+def listing_of(tools: Tools, archive: str, timeout_seconds: float) -> str:
+    """Return an archive's table of contents."""
+    return tools.check(["pg_restore", "--list", archive], timeout_seconds).text
+
+
+def entries_in(listing: str) -> dict[str, int]:
+    """Return how many tables, views and sequences an archive's table of contents has."""
     found = dict.fromkeys(_ENTRIES, 0)
     for kind in _ENTRY.findall(listing):
         if kind in found:
@@ -156,14 +232,21 @@ def entries_of(tools: Tools, archive: str, timeout_seconds: float) -> dict[str, 
 
 def decoded_checks(facts: Facts, decoded: Decoded) -> list[Facts]:
     """Compare a decoded archive with what the database held at the moment of its dump."""
-    objects = facts["objects"]
-    entries = decoded.entries
+    checks = [compare_rows(facts["tables"], decoded.rows), entries_check(facts, decoded.entries)]
+    if decoded.large_objects is not None:
+        expected, found = facts["large_objects"]["number"], decoded.large_objects
+        checks.append(check("large objects", [] if found == expected else [f"{expected} in the database, {found} in the archive"], f"{found} large objects"))
+    return checks
+
+
+def entries_check(facts: Facts, entries: t.Mapping[str, int]) -> Facts:
+    """Compare an archive's table of contents with what the database held at the moment of its dump."""
     problems = []
     for kind, names in _ENTRIES.items():
-        expected = sum(objects.get(name, 0) for name in names)
+        expected = sum(facts["objects"].get(name, 0) for name in names)
         if entries[kind] != expected:
             problems.append(f"{kind.lower()}: {expected} in the database, {entries[kind]} in the archive")
-    return [compare_rows(facts["tables"], decoded.counter.rows), check("table of contents", problems, f"{sum(entries.values())} objects")]
+    return check("table of contents", problems, f"{sum(entries.values())} objects")
 
 
 # -- a throw-away server ---------------------------------------------------------------------------------------------------
@@ -215,12 +298,12 @@ def create_database(tools: Tools, name: str, like: Facts, owner: t.Optional[str]
         session.execute(f"CREATE DATABASE {identifier(name)} {' '.join(options)}", _READY_SECONDS)
 
 
-def restore_archive(tools: Tools, archive: str, database: str, jobs: int, timeout_seconds: float) -> None:
-    """Restore a directory archive into an empty database; the first error ends it.
+def restore_archive(tools: Tools, archive: str, database: str, jobs: int, timeout_seconds: float, *which: str) -> None:
+    """Restore a directory archive, or what the options *which* choose of it, into an empty database; the first error ends it.
 
     :raises CheckError: code ``tool-failed``.
     """
-    argv = ["pg_restore", "--exit-on-error", "--no-password", f"--jobs={jobs}", f"--dbname={database}", archive]
+    argv = ["pg_restore", "--exit-on-error", "--no-password", f"--jobs={jobs}", f"--dbname={database}", *which, archive]
     tools.check(argv, timeout_seconds, database)
 
 

@@ -24,16 +24,18 @@ import time
 import typing as t
 
 from ._backup_dump import list_databases, server_facts
-from ._backup_manifest import parse_time
+from ._backup_manifest import counts, parse_time
 from ._backup_store import BackupStore, StoredSet, check_intact
 from ._backup_verify import (
     SET_MOUNT,
     WORK_MOUNT,
-    Decoded,
     compared,
     create_database,
-    decode,
+    decode_stored,
     decoded_checks,
+    entries_check,
+    entries_in,
+    listing_of,
     make_roles,
     raise_first,
     restore_archive,
@@ -52,6 +54,7 @@ from ._progress import Progress
 from ._restore_checks import check_plain, problems_before
 from ._restore_files import put_files, put_logs, remove_stages, take_files_back
 from ._restore_journal import Journal, journals
+from ._restore_load import load_rows, loads_by_rows
 from ._restore_logins import Doors, problems_now, warnings_later
 from ._restore_swap import (
     Names,
@@ -108,7 +111,10 @@ class RestoreOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What is restored: the *databases* of a set whose readable files are at *path*, or one *plain* file of SQL."""
+    """What is restored: the *databases* of a set whose readable files are at *path*, or one *plain* file of SQL.
+
+    With *fill* it is a database that begins empty: *fill* is called with the server's programs, its name beside the live one, and the live name.
+    """
 
     label: str
     path: str
@@ -116,6 +122,12 @@ class Source:
     manifest: t.Optional[Facts] = None
     stored: t.Optional[StoredSet] = None
     plain: t.Optional[str] = None
+    fill: t.Optional[t.Callable[[Tools, str, str], None]] = None
+
+    @property
+    def is_described(self) -> bool:
+        """Whether it says of each database what that is to be like; else the live one is the model."""
+        return self.plain is None and self.fill is None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,8 +158,8 @@ class Restore:
 
     # -- restore -------------------------------------------------------------------------------------------------------
 
-    def run(self, source: Source) -> Journal:
-        """Restore *source* and return the record, which is ``done``.
+    def run(self, source: Source, keep_old_hours: t.Optional[float] = None) -> Journal:
+        """Restore *source* and return the record, which is ``done``; first drop what is older than *keep_old_hours*, if given: see :meth:`tidy`.
 
         :raises CheckError: the old databases are live, as before; the reason says what failed and what is live.
         """
@@ -158,6 +170,8 @@ class Restore:
         with contextlib.ExitStack() as stack:
             work = stack.enter_context(tempfile.TemporaryDirectory(prefix="work-", dir=self.store.tmp_path))
             tools = self._tools(stack, targets, [f"{source.path}:{SET_MOUNT}:ro", f"{work}:{WORK_MOUNT}"])
+            if keep_old_hours is not None:
+                self.tidy(keep_old_hours, tools=tools)
             self._check(source, targets, tools, work)
             volumes = self._find_volumes(source)
             try:
@@ -189,7 +203,7 @@ class Restore:
     def _find_volumes(self, source: Source) -> list[Volume]:
         if not self.options.volumes:
             return []
-        if source.plain is not None or self.options.target_database is not None:
+        if not source.is_described or self.options.target_database is not None:
             reason = "volumes are restored from a set, with the databases that they belong to"
             raise CheckError(source.label, reason, "Leave volumes out, or plain files and target_database.", "unsupported")
         found = find_volumes(self.engine, self.stack, source.path, self.options.volumes)
@@ -227,6 +241,7 @@ class Restore:
     def _check_source(self, source: Source, targets: t.Sequence[Target], tools: t.Mapping[str, Tools], work: str) -> None:
         if source.plain is not None:
             self.checks.append(check("file", [], f"{check_plain(source.plain)} bytes of SQL, to the end"))
+        if not source.is_described:
             return
         hint = "Choose another set: restore_list shows them."
         limit = self.options.time_limit_seconds
@@ -238,16 +253,29 @@ class Restore:
                 if problems:
                     raise CheckError(f"set {source.label}", "; ".join(problems[:5]), hint, "corrupt")
 
-        def decoded() -> list[Decoded]:
-            return [decode(tools[str(target.instance.service)], f"{SET_MOUNT}/{target.facts['path']}", work, limit) for target in targets]
+        def decoded() -> list[Facts]:
+            return [{**one, "name": f"{target.label}: archive: {one['name']}"} for target in targets for one in self._decoded(source, target, tools, work)]
 
         # Both read every byte: the second finds it in memory. That a file was altered says more than that it does not decode.
         work_to_do: dict[str, t.Callable[[], t.Any]] = {"intact": intact, "decoded": decoded}
         outcomes = run_side_by_side(work_to_do, limit)
+        raise_first({"intact": outcomes["intact"]})
         raise_first(outcomes)
-        for target, one in zip(targets, t.cast("list[Decoded]", outcomes["decoded"].value)):
-            for found in decoded_checks(target.facts, one):
-                self._keep({**found, "name": f"{target.label}: archive: {found['name']}"}, hint)
+        for found in t.cast("list[Facts]", outcomes["decoded"].value):
+            self._keep(found, hint)
+
+    def _decoded(self, source: Source, target: Target, tools: t.Mapping[str, Tools], work: str) -> list[Facts]:
+        """Compare what is in an archive with what was dumped: all of it, or all but the rows, where their loading decodes, sums and counts them.
+
+        That comes before the swap as well. And these are bytes that were decoded when the set was made: their sums are the same.
+        """
+        one, limit = tools[str(target.instance.service)], self.options.time_limit_seconds
+        before = source.manifest is not None and counts(source.manifest["verification"]["level"])
+        if not (before and loads_by_rows(one, source.path, target.facts, self.options.parallel)):
+            return decoded_checks(target.facts, decode_stored(one, source.path, target.facts, work, limit))
+        archive = f"{SET_MOUNT}/{target.facts['path']}"
+        one.check(["pg_restore", "--schema-only", "--file=/dev/null", archive], limit)
+        return [entries_check(target.facts, entries_in(listing_of(one, archive, limit)))]
 
     def _keep(self, found: Facts, hint: str) -> None:
         self.checks.append(found)
@@ -281,7 +309,7 @@ class Restore:
         self._step(1)
         restored = target.names.restored
         facts = target.facts
-        if source.plain is not None:
+        if not source.is_described:
             facts = {**self._properties_of_live(tools, target), **facts}
         made = make_roles(tools, facts.get("roles", [])) if self.options.create_missing_roles else []
         self.warnings += [f"role {name} was created without a login" for name in made]
@@ -292,22 +320,42 @@ class Restore:
             own = int(session.value("SELECT pg_catalog.pg_size_bytes(pg_catalog.current_setting('maintenance_work_mem'))"))
         memory = t.cast("ContainerRef", target.instance.container).memory_limit_bytes or int(self.engine.info().get("MemTotal") or 0)
         loading = dataclasses.replace(tools, settings=loading_settings(own, memory, self.options.parallel))
-        if source.plain is not None:
+        if source.fill is not None:
+            source.fill(tools, restored, target.names.live)
+        elif source.plain is not None:
             self._run_plain(tools, source.plain, restored, work)
         else:
             with self.progress.watching(lambda: _size(tools, maintenance, restored), facts.get("size_bytes")):
-                restore_archive(loading, f"{SET_MOUNT}/{facts['path']}", restored, self.options.parallel, self.options.time_limit_seconds)
+                self._load(target, source, loading, work)
         with tools.session(maintenance) as session:
             apply_properties(tools, session, restored, facts)
-        tools.check(["vacuumdb", "--analyze-only", "--quiet", f"--jobs={self.options.parallel}", f"--dbname={restored}"], _ANALYZE_SECONDS, restored)
         self._step(2)
+        analyze = ["vacuumdb", "--analyze-only", "--quiet", f"--jobs={self.options.parallel}", f"--dbname={restored}"]
+        # Neither keeps all processors busy.
+        outcomes = run_side_by_side(
+            {
+                "analyze": lambda: tools.check(analyze, _ANALYZE_SECONDS, restored) and None,
+                "compare": lambda: compared(tools, restored, facts) if source.is_described else [],
+            },
+            self.options.time_limit_seconds,
+        )
+        raise_first(outcomes)
         hint = "Choose another set: restore_list shows them."
-        if source.plain is None:
-            for found in compared(tools, restored, facts):
-                self._keep({**found, "name": f"{target.label}: {found['name']}"}, hint)
+        for found in t.cast("list[Facts]", outcomes["compare"].value):
+            self._keep({**found, "name": f"{target.label}: {found['name']}"}, hint)
         wanted = {**facts, "comment": None}
-        found = restored_properties(tools, restored, wanted, without=("comment", "tablespace") if source.plain is not None else ("comment",))
+        found = restored_properties(tools, restored, wanted, without=("comment",) if source.is_described else ("comment", "tablespace"))
         self._keep({**found, "name": f"{target.label}: {found['name']}"}, hint)
+
+    def _load(self, target: Target, source: Source, tools: Tools, work: str) -> None:
+        restored, limit = target.names.restored, self.options.time_limit_seconds
+        if loads_by_rows(tools, source.path, target.facts, self.options.parallel):
+            at = f"{target.facts['path']}/"
+            sums = {one["path"][len(at) :]: one["sha256"] for one in (source.manifest or {}).get("files", []) if one["path"].startswith(at)}
+            found = load_rows(tools, source.path, target.facts, sums, restored, work, self.options.parallel, limit)
+            self._keep({**found, "name": f"{target.label}: archive: {found['name']}"}, "Choose another set: restore_list shows them.")
+        else:
+            restore_archive(tools, f"{SET_MOUNT}/{target.facts['path']}", restored, self.options.parallel, limit)
 
     def _properties_of_live(self, tools: Tools, target: Target) -> Facts:
         """A plain dump says nothing of the database itself: the live one, or that of the login, is the model."""
@@ -574,8 +622,11 @@ class Restore:
         paths = {one["path"] for one in volumes}
         return {one.id for one in self.stack.siblings for mount in one.mounts if mount["source"] in paths}
 
-    def tidy(self, keep_old_hours: float, busy: t.Container[str] = ()) -> list[str]:
-        """Drop what restores left: databases and contents of volumes put aside longer than *keep_old_hours* ago, and unfinished ones; return their names."""
+    def tidy(self, keep_old_hours: float, busy: t.Container[str] = (), tools: t.Optional[t.Mapping[str, Tools]] = None) -> list[str]:
+        """Drop what restores left: databases and contents of volumes put aside longer than *keep_old_hours* ago, and unfinished ones; return their names.
+
+        *tools* are those by service that are there already.
+        """
         gone = []
         for journal in journals(self.store.restore_path):
             if not journal.finished:
@@ -584,7 +635,9 @@ class Restore:
             if _age_hours(journal.data.get("updated_at")) >= keep_old_hours:
                 gone += [f"the old content of {name}" for name in remove_kept(journal.data.get("volumes") or [], journal.id)]
         for instance in self.instances:
-            with beside(self.engine, instance, "restore") as tools, tools.session(maintenance_database(())) as session:
+            with contextlib.ExitStack() as stack:
+                one = (tools or {}).get(str(instance.service)) or stack.enter_context(beside(self.engine, instance, "restore"))
+                session = stack.enter_context(one.session(maintenance_database(())))
                 for row in our_databases(session):
                     expired = row["purpose"] != "old" or _age_hours(row["at"]) >= keep_old_hours
                     if expired and row["restore_id"] not in busy and drop_ours(session, row["name"]):
@@ -617,7 +670,8 @@ def loading_settings(own_bytes: int, memory_bytes: int, jobs: int) -> tuple[tupl
     # An eighth of the memory for all indexes and foreign keys that are made at a time: the server goes on serving.
     kilobytes = max(own_bytes, min(_LOADING_BYTES, memory_bytes // 8 // jobs)) >> 10
     # What is committed is on the disk with the commit of the swap at the latest: the log is written in order.
-    return (("maintenance_work_mem", f"{kilobytes}kB"), ("synchronous_commit", "off"))
+    # And what a foreign key or an index reads once is not worth a compilation.
+    return (("maintenance_work_mem", f"{kilobytes}kB"), ("synchronous_commit", "off"), ("jit", "off"))
 
 
 def _recorded(target: Target) -> Facts:

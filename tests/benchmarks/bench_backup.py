@@ -21,7 +21,6 @@ as the guide's commands do not. Processor time is shown as well, for machines th
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import operator
 import os
@@ -39,6 +38,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.support.backup_stack import BackupStack, Ended, run  # noqa: E402
+from tests.support.container_cpu import cpu_seconds  # noqa: E402
 
 PROJECT, PORT = "bench-backup", 8300
 MINIMUM_PLAIN_BYTES = 1_500_000_000
@@ -175,11 +175,7 @@ class Bench:
         return {"wall_s": wall, "cpu_s": self._server_seconds() - server + commands}
 
     def _server_seconds(self) -> float:
-        for path in (f"/sys/fs/cgroup/cpuacct/docker/{self.container}/cpuacct.usage", f"/sys/fs/cgroup/system.slice/docker-{self.container}.scope/cpu.stat"):
-            with contextlib.suppress(OSError):
-                words = pathlib.Path(path).read_text("ascii").split()
-                return int(words[0]) / 1e9 if len(words) == 1 else int(words[1]) / 1e6
-        return float("nan")
+        return cpu_seconds(self.container)
 
     # -- ours ----------------------------------------------------------------------------------------------------------
 

@@ -189,7 +189,8 @@ def _restore_and_kill(
 
 def test_restore_killed_after_each_step(server17: BackupStack, name: str, root: pathlib.Path) -> None:
     case = Replaced(server17, root, name)
-    _restore_and_kill(case, lambda names: chosen(names, 4, *AROUND_THE_SWAP))
+    # With the steps that a large database has, where several sessions load.
+    _restore_and_kill(case, lambda names: chosen(names, 4, *AROUND_THE_SWAP, "run psql"), split_bytes=0)
 
 
 def test_restore_with_its_application_killed_after_each_step(shop: BackupStack, root: pathlib.Path) -> None:

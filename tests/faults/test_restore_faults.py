@@ -187,6 +187,18 @@ def test_an_archive_with_other_rows_is_noticed_before_the_swap(server17: BackupS
         assert not leftovers(server17, root)
 
 
+def test_a_row_that_is_refused_ends_all_sessions(server17: BackupStack, root: pathlib.Path) -> None:
+    fill = "CREATE TABLE things AS SELECT i AS id, repeat('thing ', 100) || i AS name FROM generate_series(1, 20000) i"
+    with database(server17, "refused", fill) as name:
+        good(server17.backup(root, databases=[name], compression="gzip"))
+        file = largest_data_file(newest(root, server17))
+        file.write_bytes(gzip.compress(gzip.decompress(file.read_bytes()).replace(b"\n17777\t", b"\nno number\t")))
+        sign_again(newest(root, server17))
+        with untouched(server17, name):
+            refused(server17.restore(root, split_bytes=0), "invalid input syntax", "no number", "the live database was not touched")
+        assert not leftovers(server17, root) and not temporary(root, server17)
+
+
 def test_an_application_that_does_not_get_well_brings_the_old_data_back(shop: BackupStack, root: pathlib.Path) -> None:
     """The set is of a schema that the application does not know."""
     revision = shop.sql("SELECT version_num FROM alembic_version")

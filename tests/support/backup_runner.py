@@ -11,6 +11,7 @@ started or stopped. The result is the last line of standard output, as JSON with
 what the run cost: the process's peak of memory (``peak_mib``), the processor time of it and of its containers (``cpu_s``), and when a restore came to each
 of its ``states``. With ``usual_priority`` it does not step aside for others, to be compared with what does not, either.
 With ``terminate_in`` it gets a SIGTERM as soon as it has written down that state of a restore.
+With ``split_bytes`` a restore of that size gives tables to several sessions, which otherwise only large ones do.
 With ``clock_shift_seconds`` the process believes that it is that much later (or earlier).
 """
 
@@ -25,11 +26,12 @@ import sys
 import time
 import typing as t
 
-from ansible_collections.stackops.runbook.plugins.module_utils import _engine, _postgres_tools, _psql_stream, _restore_journal
+from ansible_collections.stackops.runbook.plugins.module_utils import _engine, _postgres_tools, _psql_stream, _restore_journal, _restore_load
 from ansible_collections.stackops.runbook.plugins.module_utils._backup import run_backup
 from ansible_collections.stackops.runbook.plugins.module_utils._backup_arguments import backup_arguments, restore_arguments
 from ansible_collections.stackops.runbook.plugins.module_utils._host_configuration import complete
 from ansible_collections.stackops.runbook.plugins.module_utils._restore import run_restore
+from container_cpu import cpu_seconds
 
 STEPS: tuple[tuple[t.Any, str], ...] = (
     (os, "rename"),
@@ -82,14 +84,18 @@ class Helpers:
         if usual_priority:
             _postgres_tools.HelperSpec = functools.partial(_engine.HelperSpec, cpu_shares=1024)  # type: ignore[assignment, misc]
             _postgres_tools._low_priority = lambda tools: ()
-        remove = _engine.Engine.remove
+        helper = _engine.Engine.helper
 
-        def counted(engine: _engine.Engine, container_id: str) -> None:
-            with contextlib.suppress(Exception):
-                self.seconds += engine.stats_once([container_id])[container_id]["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9
-            remove(engine, container_id)
+        @contextlib.contextmanager
+        def counted(engine: _engine.Engine, spec: _engine.HelperSpec) -> t.Iterator[str]:
+            with helper(engine, spec) as container_id:
+                try:
+                    yield container_id
+                finally:
+                    # While it is there: it ends with its input, before it is removed.
+                    self.seconds += cpu_seconds(container_id)
 
-        _engine.Engine.remove = counted  # type: ignore[method-assign]
+        _engine.Engine.helper = counted  # type: ignore[method-assign]
 
 
 def _peak_mib() -> float:
@@ -115,6 +121,7 @@ def main() -> int:
     asked = json.loads(sys.argv[1])
     if asked.get("clock_shift_seconds"):
         _shift_clock(asked["clock_shift_seconds"])
+    _restore_load.SPLIT_BYTES = asked.get("split_bytes", _restore_load.SPLIT_BYTES)
     steps = Steps(asked.get("kill_after"), asked.get("terminate_in"))
     helpers = Helpers(bool(asked.get("usual_priority")))
     function, arguments = {"backup": (run_backup, backup_arguments), "restore": (run_restore, restore_arguments)}[asked["what"]]

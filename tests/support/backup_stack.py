@@ -26,7 +26,7 @@ from testbedlib.console import run, wait_until  # noqa: E402
 RUNNER = ROOT / "tests" / "support" / "backup_runner.py"
 CACHE = ROOT / ".cache" / "backup"
 #: What :mod:`backup_runner` takes beside the options of the modules.
-RUNNER_OPTIONS = ("kill_after", "terminate_in", "check_mode", "clock_shift_seconds", "usual_priority")
+RUNNER_OPTIONS = ("kill_after", "terminate_in", "check_mode", "clock_shift_seconds", "usual_priority", "split_bytes")
 
 
 @dataclasses.dataclass(frozen=True)
