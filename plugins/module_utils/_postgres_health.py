@@ -70,7 +70,14 @@ _SETTINGS = (
 # but only sessions of clients have a user.
 _CLIENTS = "usesysid IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend' AND pid <> pg_backend_pid()"
 
-_SESSION = "pid, usename::text AS user, datname::text AS database, nullif(application_name, '') AS application, state"
+
+def exact_time(column: str) -> str:
+    """Return the expression for a time of the server to the microsecond, as RFC 3339 in UTC: what tells a session from one with the same number."""
+    return f"to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+
+
+_STARTS = f"{exact_time('backend_start')} AS backend_start, {exact_time('query_start')} AS query_start"
+_SESSION = f"pid, usename::text AS user, datname::text AS database, nullif(application_name, '') AS application, state, {_STARTS}"
 
 
 def sections(options: HealthOptions) -> dict[str, str]:
@@ -144,7 +151,8 @@ def _locks_query(options: HealthOptions) -> str:
                coalesce((to_jsonb(l)->>'waitstart')::timestamptz, a.state_change) AS since, a.query, a.datname
         FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid WHERE NOT l.granted LIMIT 500),
       blockers AS (
-        SELECT DISTINCT a.pid, a.state, left(a.query, 4000) AS query FROM waiting, unnest(blocked_by) AS blocker JOIN pg_stat_activity a ON a.pid = blocker)
+        SELECT DISTINCT a.pid, a.state, {_STARTS}, left(a.query, 4000) AS query
+        FROM waiting, unnest(blocked_by) AS blocker JOIN pg_stat_activity a ON a.pid = blocker)
       SELECT (SELECT json_agg(json_build_object('pid', pid, 'blocked_by', blocked_by, 'lock_mode', mode, 'query', left(query, 4000),
                 'relation', CASE WHEN datname = current_database() THEN relation::regclass::text END,
                 'wait_seconds', extract(epoch FROM clock_timestamp() - since)) ORDER BY since)
@@ -330,6 +338,8 @@ def _shape_locks(facts: Facts, rows: list[Row]) -> None:
                 "pid": row["pid"],
                 "blocked_by": row["blocked_by"],
                 "root_blocker": root,
+                "root_backend_start": blocker["backend_start"] if blocker else None,
+                "root_query_start": blocker["query_start"] if blocker else None,
                 "wait_seconds": round(row["wait_seconds"], 1),
                 "lock_mode": row["lock_mode"],
                 "relation": row["relation"],

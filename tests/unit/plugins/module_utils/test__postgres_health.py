@@ -93,8 +93,8 @@ LOCKS = [
             {"pid": 13, "blocked_by": [10], "lock_mode": "ShareLock", "relation": None, "query": "SELECT 1", "wait_seconds": 0.1},
         ],
         "blockers": [
-            {"pid": 10, "state": "idle in transaction", "query": "UPDATE items SET name = 'Canary-1'"},
-            {"pid": 11, "state": "active", "query": "UPDATE items SET n = 5"},
+            {"pid": 10, "state": "idle in transaction", "query": "UPDATE items SET name = 'Canary-1'", "backend_start": "10:00", "query_start": "10:05"},
+            {"pid": 11, "state": "active", "query": "UPDATE items SET n = 5", "backend_start": "10:01", "query_start": "10:06"},
         ],
     }
 ]
@@ -103,6 +103,7 @@ LOCKS = [
 def test_the_blocking_tree():
     blocked = health.facts_of({"locks": LOCKS})["activity"]["blocked"]
     assert [(one["pid"], one["root_blocker"], one["blocker_state"]) for one in blocked] == [(11, 10, "idle in transaction"), (12, 10, "idle in transaction")]
+    assert [(one["root_backend_start"], one["root_query_start"]) for one in blocked] == [("10:00", "10:05")] * 2
     assert blocked[0]["query"] == "UPDATE items SET n = ?"
     assert blocked[1]["blocker_query"] == "UPDATE items SET name = ?"
 
