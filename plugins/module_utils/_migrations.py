@@ -83,6 +83,7 @@ class Code:
     revisions: t.Optional[Graph]
     table: VersionTable = VersionTable()
     url: t.Optional[DatabaseUrl] = None
+    config_path: t.Optional[str] = None
 
 
 FetchCurrent = t.Callable[["Stack", "ContainerRef", Code], t.Optional[list[str]]]
@@ -228,6 +229,7 @@ class Settings:
     recursive: bool = False
     url: t.Optional[str] = dataclasses.field(default=None, repr=False)
     import_paths: tuple[str, ...] = (".",)
+    path: str = ""
 
 
 def parse_ini(text: str, directory: str) -> t.Optional[Settings]:
@@ -326,7 +328,7 @@ class _Image:
                 parse = parse_pyproject if path.endswith(".toml") else parse_ini
                 settings = parse(content.decode("utf-8", "replace"), posixpath.dirname(path))
                 if settings is not None:
-                    return dataclasses.replace(settings, import_paths=(*settings.import_paths, posixpath.dirname(path)))
+                    return dataclasses.replace(settings, import_paths=(*settings.import_paths, posixpath.dirname(path)), path=path)
         return None
 
     def directory(self, location: str, settings: Settings) -> tuple[str, dict[str, bytes]]:
@@ -365,7 +367,7 @@ def read_code(engine: Engine, container: ContainerRef) -> t.Optional[Code]:
         raise CheckError(location, "has compiled migrations only", "Run by hand: alembic heads", "unparsable")
     graph = Graph(one for one in (parse_script(content, path) for path, content in sorted(named.items())) if one is not None)
     url = parse_database_url(settings.url) if settings.url else None
-    return Code(location, graph.heads, graph, table, url)
+    return Code(location, graph.heads, graph, table, url, settings.path)
 
 
 def heads_by_running(engine: Engine, container: ContainerRef) -> Code:
@@ -516,7 +518,7 @@ def check_application(engine: Engine, stack: Stack, container: ContainerRef, fet
     return _row(container, **{**found, **verdict}, current=list(current or ()), status=STATUS_OF_STATE[verdict["state"]])
 
 
-def _applications(stack: Stack, services: t.Collection[str] = ()) -> list[ContainerRef]:
+def applications(stack: Stack, services: t.Collection[str] = ()) -> list[ContainerRef]:
     """Return one container of each application service, one that runs where there is any; of one image and database only one service.
 
     Of *services*, where there are any, whatever they look like.
@@ -565,7 +567,7 @@ def collect_migrations(
     """
     began = time.monotonic()
     fetch = fetch_current or current_from_stack(engine)
-    targets = {f"{container.project}/{container.service}": (stack, container) for stack in stacks for container in _applications(stack, services)}
+    targets = {f"{container.project}/{container.service}": (stack, container) for stack in stacks for container in applications(stack, services)}
     rows, errors = _rows(lambda stack, container: check_application(engine, stack, container, fetch), targets, deadline_seconds)
     if tables:
         left = max(1.0, deadline_seconds - (time.monotonic() - began))
