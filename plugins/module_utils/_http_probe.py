@@ -27,6 +27,7 @@ import threading
 import time
 import typing as t
 import urllib.parse
+import warnings
 
 from ._discovery import ContainerRef, Selection, Stack, discover
 from ._engine import Engine, EngineOptions
@@ -82,10 +83,19 @@ class Endpoint:
     origin: str = "declared"
     #: A guess: an answer that there is no such page is not a finding, and leaves no row.
     optional: bool = False
+    #: Only its image says that it listens there, and an image serves for more than one thing (a worker of the same code):
+    #: where nothing listens, nothing was meant to.
+    exposed_only: bool = False
     #: Probed instead where an optional endpoint is not there.
     fallback: t.Optional[Endpoint] = None
     #: Why it cannot be probed at all: its container does not run.
     not_running: t.Optional[str] = None
+    #: What kind of token it is asked with, ``valid``, ``invalid``, ``expired`` or ``missing``; ``None`` where tokens are not the point.
+    token_kind: t.Optional[str] = None
+    #: The header that carries the token, whose value is never shown.
+    token_header: str = "Authorization"
+    #: Whether to try what versions of TLS nobody should speak any more.
+    try_old_tls: bool = False
 
     @classmethod
     def from_options(cls, options: t.Mapping[str, t.Any], **defaults: t.Any) -> Endpoint:
@@ -97,7 +107,7 @@ class Endpoint:
         known = {
             "name", "url", "method", "headers", "body", "json", "expected_status", "expected_json", "expected_text", "follow_redirects", "max_redirects",
             "timeout_seconds", "validate_certs", "ca_path", "retries", "retry_delay_seconds", "warning_ms", "critical_ms", "certificate_warning_days",
-            "certificate_critical_days", "project", "service",
+            "certificate_critical_days", "project", "service", "token_kind", "token_header",
         }  # fmt: skip
         unknown = sorted(set(given) - known)
         if unknown:
@@ -161,6 +171,82 @@ def display_url(url: str) -> str:
 def _mask_pair(pair: str) -> str:
     key, equals, value = pair.partition("=")
     return f"{key}=***" if equals and value and _SENSITIVE.search(key) else pair
+
+
+# -- tokens ------------------------------------------------------------------------------------------------------------
+
+_REJECTED = (401, 403)
+_TOKEN_WORDS = {"valid": "the valid token", "invalid": "an invalid token", "expired": "an expired token", "missing": "no token"}
+
+
+def with_tokens(options: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
+    """Return what a declared endpoint is asked with: itself, and with ``token_tests`` once with each kind of token.
+
+    Of the others than the valid one it is expected that they are refused, and nothing else.
+
+    :raises ValueError: there is no token to test with.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    token, tests = given.pop("token", None), given.pop("token_tests", None)
+    prefix = str(given.pop("token_prefix", "Bearer "))
+    header = str(given.get("token_header") or "Authorization")
+    if token is None and tests is None:
+        given.pop("token_header", None)
+        return [given]
+    name = str(given.get("name") or display_url(str(given.get("url", ""))))
+    if not token:
+        raise ValueError(f"token_tests of {name} need a token that is valid")
+    if re.search(r"[\r\n]", f"{token}{header}{prefix}"):
+        raise ValueError(f"the token of {name} must be one line")
+    others = {key: value for key, value in dict(given.get("headers") or {}).items() if str(key).lower() != header.lower()}
+    valid = {**given, "headers": {**others, header: f"{prefix}{token}"}, "token_header": header, "token_kind": "valid"}
+    if tests is None:
+        return [valid]
+    refused = {key: value for key, value in given.items() if key not in ("expected_json", "expected_text")}
+    refused.update(expected_status=list(tests.get("rejected_status") or _REJECTED), follow_redirects=False, token_header=header)
+    sent = {"invalid": tests.get("invalid") or spoilt_token(str(token)), "expired": tests.get("expired"), "missing": ""}
+    variants = [valid]
+    for kind, value in sent.items():
+        if value is not None:
+            headers = {**others, header: f"{prefix}{value}"} if value else others
+            variants.append({**refused, "headers": headers, "token_kind": kind})
+    return [{**variant, "name": f"{name} ({_TOKEN_WORDS[variant['token_kind']]})"} for variant in variants]
+
+
+def spoilt_token(token: str) -> str:
+    """Return *token* with another signature: what a service takes that does not verify. What is no JWT is replaced by a word."""
+    head, dot, signature = token.rpartition(".")
+    if not dot or head.count(".") != 1 or len(signature) < 4:
+        return "invalid_token"
+    # In the middle, as the last character of base64 may hold bits that do not count.
+    middle = len(signature) // 2
+    return f"{head}.{signature[:middle]}{'A' if signature[middle] != 'A' else 'B'}{signature[middle + 1 :]}"
+
+
+def token_expiry(token: str) -> t.Optional[datetime.datetime]:
+    """Return when a JWT says that it expires; ``None`` for what is none, or does not say."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return None
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        return datetime.datetime.fromtimestamp(float(claims["exp"]), datetime.timezone.utc)
+    except (ValueError, KeyError, TypeError, OverflowError, OSError):
+        return None
+
+
+def _about_token(endpoint: Endpoint, message: str) -> str:
+    """Return what was wrong with an answer, with the token that it was the answer to.
+
+    The kind of token stands behind the status: what follows the word and a colon would be taken for a token, and redacted.
+    """
+    answer, comma, expected = message.partition(", ")
+    words = f"{answer} with {_TOKEN_WORDS[endpoint.token_kind or 'valid']}{comma}{expected}"
+    if endpoint.token_kind == "valid":
+        expired = token_expiry(endpoint.headers.get(endpoint.token_header, "").rpartition(" ")[2])
+        if expired is not None and expired < utc_now():
+            words += f"; the token itself expired at {rfc3339(expired.replace(microsecond=0))}"
+    return words
 
 
 # -- expectations ------------------------------------------------------------------------------------------------------
@@ -239,6 +325,8 @@ class Attempt:
     first_byte_ms: t.Optional[float] = None
     total_ms: t.Optional[float] = None
     expires: t.Optional[datetime.datetime] = None
+    tls_version: t.Optional[str] = None
+    old_tls: t.Optional[list[str]] = None
     http_status: t.Optional[int] = None
     body: bytes = b""
     charset: str = "utf-8"
@@ -383,7 +471,31 @@ def _wrap_tls(connection: socket.socket, host: str, port: int, attempt: Attempt,
         raise ProbeFailure("tls-error", f"{host}:{port}: {getattr(error, 'reason', None) or error}") from None
     attempt.tls_ms = attempt.now_ms()
     attempt.expires = certificate_expiry(wrapped.getpeercert(binary_form=True) or b"")
+    attempt.tls_version = wrapped.version()
     return wrapped
+
+
+def _old_tls(endpoint: Endpoint, attempt: Attempt) -> t.Optional[list[str]]:
+    """Return which of TLS 1.0 and 1.1 the server of *endpoint* agrees to; ``None`` where this host cannot speak them itself."""
+    if not (ssl.HAS_TLSv1 and ssl.HAS_TLSv1_1):
+        return None
+    dummy, host, port = _origin(urllib.parse.urlsplit(endpoint.url))
+    spoken = []
+    for version in ("TLSv1", "TLSv1_1"):
+        context = _tls_context(endpoint, False)
+        with warnings.catch_warnings():
+            # That they are old is why they are tried.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            context.minimum_version = context.maximum_version = getattr(ssl.TLSVersion, version)
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        try:
+            connection = _open(endpoint.address or host or "", port, Attempt(deadline=attempt.deadline), endpoint)
+            connection.settimeout(attempt.remaining())
+            with connection, context.wrap_socket(connection, server_hostname=host) as wrapped:
+                spoken.append(str(wrapped.version()))
+        except (OSError, ValueError, ProbeFailure, CheckError):
+            continue
+    return spoken
 
 
 def _unverified_expiry(host: str, port: int, attempt: Attempt, endpoint: Endpoint) -> t.Optional[datetime.datetime]:
@@ -430,7 +542,8 @@ def _der(data: bytes, offset: int) -> tuple[int, bytes, int]:
 
 def _request_headers(endpoint: Endpoint, parts: urllib.parse.SplitResult, foreign: bool) -> dict[str, str]:
     headers = {"User-Agent": "stackops-runbook", "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
-    own = {key: value for key, value in endpoint.headers.items() if not (foreign and (_SENSITIVE.search(key) or key.lower() == "host"))}
+    private = {"host", *([endpoint.token_header.lower()] if endpoint.token_kind else [])}
+    own = {key: value for key, value in endpoint.headers.items() if not (foreign and (_SENSITIVE.search(key) or key.lower() in private))}
     lower = {key.lower() for key in own}
     headers = {key: value for key, value in headers.items() if key.lower() not in lower}
     headers.update(own)
@@ -551,7 +664,11 @@ def _probe_once(endpoint: Endpoint, number: int) -> dict[str, t.Any]:
     attempt.total_ms = attempt.now_ms()
     if failure is None:
         failure, message = _judge_answer(endpoint, attempt)
+    if endpoint.try_old_tls and attempt.tls_version is not None:
+        attempt.old_tls = _old_tls(endpoint, attempt)
     if failure is not None:
+        if endpoint.token_kind is not None and attempt.http_status is not None:
+            message = _about_token(endpoint, str(message))
         return _row(endpoint, attempt, number, "critical", failure, message)
     return _row(endpoint, attempt, number, *_judge_quality(endpoint, attempt))
 
@@ -613,7 +730,7 @@ def _excerpt(endpoint: Endpoint, attempt: Attempt) -> str:
     text = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", _text(attempt))
     # Some services echo what they were sent.
     for key, value in endpoint.headers.items():
-        if _SENSITIVE.search(key) and len(value) > 3:
+        if (_SENSITIVE.search(key) or (endpoint.token_kind and key == endpoint.token_header)) and len(value) > 3:
             text = text.replace(value, "***").replace(value.rpartition(" ")[2], "***")
     password = urllib.parse.urlsplit(endpoint.url).password
     if password:
@@ -649,8 +766,11 @@ def _row(endpoint: Endpoint, attempt: Attempt, number: int, status: str, failure
         "time_total_ms": milliseconds(attempt.total_ms),
         "tls_expires_at": rfc3339(attempt.expires),
         "tls_days_left": None if days is None else round(days, 1),
+        "tls_version": attempt.tls_version,
+        "token": endpoint.token_kind,
         "redirects": attempt.redirects,
         "attempts": number,
+        **({"tls_old_versions": attempt.old_tls} if endpoint.try_old_tls else {}),
     }
 
 
@@ -711,7 +831,7 @@ def _container_endpoints(container: ContainerRef, defaults: t.Mapping[str, t.Any
     address = _own_address(container)
     if not container.running or address is None:
         return []
-    common.update({"via": "container-network", "netns_pid": container.pid})
+    common.update({"via": "container-network", "netns_pid": container.pid, "exposed_only": health is None})
     ports = [_origin(urllib.parse.urlsplit(health))[2]] if health else container.exposed_ports[:3]
     return [endpoint for port in ports for endpoint in _guesses(container, port, address, port, health, common)]
 
@@ -766,6 +886,8 @@ def _guesses(container: ContainerRef, inner: int, host: str, outer: int, health:
 def _probe_discovered(endpoint: Endpoint) -> t.Optional[dict[str, t.Any]]:
     """Probe *endpoint*; a guess that proves wrong gives its fallback's answer, or nothing."""
     row = probe(endpoint)
+    if endpoint.exposed_only and row["failure"] == "connection-refused":
+        return None
     if endpoint.fallback is not None and row["failure"] == "connection-reset" and endpoint.url.startswith("http:"):
         # A server that speaks TLS on a port of its own choice says nothing to whoever does not.
         by_tls = _by_tls(endpoint)
@@ -868,17 +990,18 @@ def _declared_endpoints(
         given = dict(options)
         name = given.pop("container", None)
         try:
-            endpoint = Endpoint.from_options(given, **defaults)
+            endpoints = [Endpoint.from_options(one, **defaults) for one in with_tokens(given)]
         except (ValueError, TypeError, AttributeError) as error:
             yield CheckError("endpoints", str(error), "Correct this endpoint.", "invalid")
             continue
-        try:
-            if name and remote:
-                raise CheckError(f"container {name}", "it runs on another machine", "Run this on the engine's own host.", "not-permitted")
-            yield _in_container(endpoint, _find_container(str(name), stacks, engine)) if name else endpoint
-        except CheckError as error:
-            via = dataclasses.replace(endpoint, via="container-network")
-            yield _row(via, Attempt(deadline=0.0), 0, "unknown", None, f"not probed: {error.source}: {error.reason}")
+        for endpoint in endpoints:
+            try:
+                if name and remote:
+                    raise CheckError(f"container {name}", "it runs on another machine", "Run this on the engine's own host.", "not-permitted")
+                yield _in_container(endpoint, _find_container(str(name), stacks, engine)) if name else endpoint
+            except CheckError as error:
+                via = dataclasses.replace(endpoint, via="container-network")
+                yield _row(via, Attempt(deadline=0.0), 0, "unknown", None, f"not probed: {error.source}: {error.reason}")
 
 
 def collect_http(
@@ -891,6 +1014,7 @@ def collect_http(
     deadline_seconds: float = 30.0,
     warning_ms: t.Optional[float] = 1000.0,
     critical_ms: t.Optional[float] = 3000.0,
+    try_old_tls: bool = False,
 ) -> dict[str, t.Any]:
     """Return the envelope ``http``: what users *declared* and, with *discover*, what *stacks* offer.
 
@@ -898,7 +1022,7 @@ def collect_http(
     endpoint may name a ``container`` to be seen from; one outside Compose is asked of *engine*. One that cannot be read is
     an entry in ``errors``; the others are probed.
     """
-    defaults = {"timeout_seconds": timeout_seconds, "warning_ms": warning_ms, "critical_ms": critical_ms}
+    defaults = {"timeout_seconds": timeout_seconds, "warning_ms": warning_ms, "critical_ms": critical_ms, "try_old_tls": try_old_tls}
     stated = list(_declared_endpoints(declared, stacks, engine, remote, defaults))
     errors = [one for one in stated if isinstance(one, CheckError)]
     untried = [one for one in stated if isinstance(one, dict)]
@@ -926,6 +1050,19 @@ def endpoint_arguments() -> dict[str, dict[str, t.Any]]:
         "headers": {"type": "dict", "no_log": True},
         "body": {"type": "str", "no_log": True},
         "json": {"type": "raw", "no_log": True},
+        "token": {"type": "str", "no_log": True},
+        # The name of a header and a word before the token, which are no secrets.
+        "token_header": {"type": "str", "default": "Authorization", "no_log": False},
+        "token_prefix": {"type": "str", "default": "Bearer ", "no_log": False},
+        "token_tests": {
+            "type": "dict",
+            "no_log": False,
+            "options": {
+                "invalid": {"type": "str", "no_log": True},
+                "expired": {"type": "str", "no_log": True},
+                "rejected_status": {"type": "list", "elements": "int", "default": [401, 403]},
+            },
+        },
         "expected_status": {"type": "list", "elements": "int"},
         "expected_json": {"type": "list", "elements": "str"},
         "expected_text": {"type": "str"},
@@ -958,11 +1095,23 @@ def hide_secrets(params: dict[str, t.Any]) -> set[str]:
         secrets.update(one for one in (password, urllib.parse.unquote(password or "")) if one)
         secrets.update(str(value) for key, value in (endpoint.get("headers") or {}).items() if _SENSITIVE.search(str(key)))
         endpoint["url"] = display_url(url)
+        _hide_tokens(endpoint, secrets)
         endpoint["headers"] = dict.fromkeys(endpoint["headers"], "***") if endpoint.get("headers") else endpoint.get("headers")
         for option in ("body", "json"):
             if endpoint.get(option) is not None:
                 endpoint[option] = "***"
     return {secret for secret in secrets if len(secret) > 5}
+
+
+def _hide_tokens(endpoint: dict[str, t.Any], secrets: set[str]) -> None:
+    """Mask the tokens of one endpoint in place, and add them to *secrets*; so that is the one which is made of the valid one."""
+    if endpoint.get("token"):
+        secrets.update((str(endpoint["token"]), spoilt_token(str(endpoint["token"]))) if "." in str(endpoint["token"]) else (str(endpoint["token"]),))
+        endpoint["token"] = "***"
+    if endpoint.get("token_tests"):
+        tests = dict(endpoint["token_tests"])
+        secrets.update(str(tests[kind]) for kind in ("invalid", "expired") if tests.get(kind))
+        endpoint["token_tests"] = {**tests, **{kind: "***" for kind in ("invalid", "expired") if tests.get(kind)}}
 
 
 def check_endpoints(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -974,7 +1123,8 @@ def check_endpoints(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """
     declared = [{key: value for key, value in one.items() if value is not None} for one in params.get("endpoints") or []]
     for options in declared:
-        Endpoint.from_options({key: value for key, value in options.items() if key != "container"})
+        for one in with_tokens({key: value for key, value in options.items() if key != "container"}):
+            Endpoint.from_options(one)
     discover_them = not declared if params.get("discover") is None else bool(params["discover"])
     stacks: t.Sequence[Stack] = ()
     engine: t.Optional[Engine] = None
@@ -995,6 +1145,7 @@ def check_endpoints(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         float(params["deadline"]),
         params["warning_ms"],
         params["critical_ms"],
+        bool(params.get("old_tls_versions")),
     )
     if trouble:
         facts["errors"] = [*(error.as_dict() for error in trouble), *facts["errors"]]

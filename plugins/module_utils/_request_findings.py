@@ -14,11 +14,14 @@ import typing as t
 
 from ._access_lines import FailedLogin, Request
 from ._envelope import CheckError, envelope, metric, rfc3339
+from ._log_requests import mask_path
 from ._request_rules import Hit, Json, Line, Quality, is_private
 
 SHOWN = 5
+SHOWN_CLIENTS = 50
 SAMPLE_CHARACTERS = 200
 
+_WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _CONTROLS = dict.fromkeys((*range(32), *range(127, 160), 8232, 8233, *range(8234, 8239), *range(8294, 8298), 8206, 8207, ord("`")))
 _PROXY_FIX = (
     "Let the log name the real client: start uvicorn with --proxy-headers --forwarded-allow-ips=<address of the proxy> (never *), or let the "
@@ -67,6 +70,35 @@ class WatchedLog:
 
 
 @dataclasses.dataclass(frozen=True)
+class ClientRow:
+    """What one client did that was not an ordinary request, by the log of a stack that saw most of it."""
+
+    address: str
+    stack: str
+    log: str
+    requests: int
+    statuses: t.Mapping[int, int]
+    failed_writes: int
+    paths: int
+    endpoints: tuple[tuple[str, int, t.Mapping[int, int]], ...]
+    first_at: t.Optional[float]
+    last_at: t.Optional[float]
+
+    def facts(self) -> Json:
+        """Return it as the module returns it."""
+        return {
+            **{name: getattr(self, name) for name in ("address", "stack", "log", "requests", "failed_writes", "paths")},
+            "statuses": {str(status): count for status, count in sorted(self.statuses.items())},
+            "endpoints": [
+                {"endpoint": clean(endpoint), "count": count, "statuses": {str(status): number for status, number in sorted(statuses.items())}}
+                for endpoint, count, statuses in self.endpoints
+            ],
+            "first_at": rfc3339(self.first_at),
+            "last_at": rfc3339(self.last_at),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
 class RequestFindings:
     """The answer of :func:`watch_requests`."""
 
@@ -76,6 +108,7 @@ class RequestFindings:
     logs: tuple[WatchedLog, ...]
     errors: tuple[CheckError, ...]
     window_seconds: float
+    clients: tuple[ClientRow, ...] = ()
 
     @property
     def stacks(self) -> tuple[str, ...]:
@@ -101,8 +134,49 @@ class RequestFindings:
             self.errors,
             window_seconds=self.window_seconds,
             findings=[_finding_facts(finding) for finding in self.findings],
+            clients=[client.facts() for client in self.clients],
             logs=[_log_facts(log) for log in self.logs],
         )
+
+
+def client_rows(stack: str, log: str, lines: t.Iterable[Line], mask: bool) -> list[ClientRow]:
+    """Return a row for each client in *lines*, with the endpoints that it asked for most."""
+    by_client: dict[str, list[Request]] = {}
+    for line in lines:
+        if isinstance(line, Request) and line.client:
+            by_client.setdefault(masked(line.client, mask), []).append(line)
+    rows = []
+    for address, requests in by_client.items():
+        endpoints: dict[str, collections.Counter[int]] = {}
+        for request in requests:
+            endpoints.setdefault(f"{request.method} {mask_path(request.path)}", collections.Counter())[request.status] += 1
+        busiest = sorted(endpoints.items(), key=lambda pair: (-sum(pair[1].values()), pair[0]))[:SHOWN]
+        moments = [request.time for request in requests if request.time is not None]
+        rows.append(
+            ClientRow(
+                address,
+                stack,
+                log,
+                len(requests),
+                collections.Counter(request.status for request in requests),
+                sum(request.method in _WRITES and request.status >= 400 for request in requests),
+                len({request.path for request in requests}),
+                tuple((endpoint, sum(statuses.values()), statuses) for endpoint, statuses in busiest),
+                min(moments, default=None),
+                max(moments, default=None),
+            )
+        )
+    return rows
+
+
+def each_client_once(rows: t.Iterable[ClientRow]) -> tuple[ClientRow, ...]:
+    """Return of each client of a stack the row of the log that has most, the busiest first: a proxy and an application log the same requests."""
+    best: dict[tuple[str, str], ClientRow] = {}
+    for row in rows:
+        known = best.get((row.stack, row.address))
+        if known is None or row.requests > known.requests:
+            best[row.stack, row.address] = row
+    return tuple(sorted(best.values(), key=lambda row: (-row.requests, row.stack, row.address))[:SHOWN_CLIENTS])
 
 
 def finding_of(hit: Hit, stack: str, log: str, quality: Quality, also_in: tuple[str, ...], mask: bool) -> RuleFinding:

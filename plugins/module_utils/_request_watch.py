@@ -23,7 +23,7 @@ from ._log_cursor import Cursors
 from ._log_files import SAMPLE_BYTES, SKEW_SECONDS, LogFile, Source, feed, files_of, line_start, seek
 from ._log_formats import Clock, unwrap, zone_of
 from ._log_sources import LogSource, lines_of_engine, lines_of_journal
-from ._request_findings import RequestFindings, RuleFinding, WatchedLog, finding_of
+from ._request_findings import RequestFindings, RuleFinding, WatchedLog, client_rows, each_client_once, finding_of
 from ._request_rules import RULES, Clients, Hit, Json, Line, Routes, StreamWatch, WatchOptions, routes_of_openapi
 
 if t.TYPE_CHECKING:
@@ -95,7 +95,8 @@ def watch_requests(
         problems.append(CheckError("logs", "no log was found", "Name the logs with paths."))
     _tell_unread(streams, problems)
     status = worst([finding.status for finding in findings] + ["unknown"] * bool(problems))
-    return new_state, RequestFindings(status, _summary(findings, logs), findings, logs, tuple(problems), options.window_seconds)
+    clients = each_client_once(row for stream in streams for row in client_rows(stream.stack, stream.name, stream.lines, options.mask_addresses))
+    return new_state, RequestFindings(status, _summary(findings, logs), findings, logs, tuple(problems), options.window_seconds, clients)
 
 
 class _Memory:

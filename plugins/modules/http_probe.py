@@ -52,8 +52,13 @@ options:
       - From this total time in milliseconds on an endpoint's status is V(critical).
     type: float
     default: 3000
+  old_tls_versions:
+    description:
+      - Whether to try what C(https) endpoints agree to of TLS 1.0 and 1.1, which nobody should speak any more.
+    type: bool
+    default: false
 notes:
-  - Put a token into O(endpoints[].headers) rather than into the URL. Values in a URL's query are masked in results where their
+  - Put a token into O(endpoints[].token) or O(endpoints[].headers) rather than into the URL. Values in a URL's query are masked in results where their
     name says that they are secret, and only there.
 seealso:
   - module: stackops.runbook.compose_health
@@ -99,6 +104,17 @@ EXAMPLES = r"""
         headers:
           Authorization: Bearer invalid_token
         expected_status: [401, 403]
+
+- name: See that a protected endpoint takes a good token, and refuses an invalid one, an expired one and none
+  stackops.runbook.http_probe:
+    endpoints:
+      - name: items
+        url: http://localhost:8000/api/v1/items
+        token: "{{ vault_api_token }}"
+        token_tests:
+          expired: "{{ vault_expired_api_token }}"
+  register: tokens
+  failed_when: tokens.status == 'critical'
 
 - name: See the backend as the proxy sees it
   stackops.runbook.http_probe:
@@ -268,6 +284,22 @@ endpoints:
       type: float
       returned: always
       sample: 30.5
+    tls_version:
+      description: The version of TLS that was agreed on, or null.
+      type: str
+      returned: always
+      sample: TLSv1.3
+    tls_old_versions:
+      description: What of TLS 1.0 and 1.1 it agreed to as well. Null where it has no TLS, did not answer, or this host speaks neither.
+      type: list
+      elements: str
+      returned: with O(old_tls_versions)
+      sample: []
+    token:
+      description: The token it was asked with, V(valid), V(invalid), V(expired) or V(missing); null where O(endpoints[].token) is not set.
+      type: str
+      returned: always
+      sample: expired
     redirects:
       description: How many redirects were followed.
       type: int
@@ -297,6 +329,7 @@ def main() -> None:
             "deadline": {"type": "float", "default": 60},
             "warning_ms": {"type": "float", "default": 1000},
             "critical_ms": {"type": "float", "default": 3000},
+            "old_tls_versions": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

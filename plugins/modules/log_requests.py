@@ -391,6 +391,65 @@ findings:
       type: str
       returned: always
       sample: "To block (published ports do not pass the INPUT chain, so 'ufw deny' does not help): iptables -I DOCKER-USER -s 203.0.113.9 -j DROP"
+clients:
+  description:
+    - The clients with the most requests that were no ordinary ones - those that were refused or failed, that wrote, or used an unusual method -
+      with the endpoints that they asked for. Where a proxy and an application log the same, the log counts that has more of a client.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    address:
+      description: The client. Of IPv6 it is the network of 64 bits.
+      type: str
+      returned: always
+      sample: 203.0.113.9
+    stack:
+      description: The Compose project; empty for logs that belong to none.
+      type: str
+      returned: always
+      sample: shop
+    log:
+      description: The log that counts.
+      type: str
+      returned: always
+      sample: container:shop/proxy
+    requests:
+      description: How many such requests it made in O(window).
+      type: int
+      returned: always
+      sample: 62
+    statuses:
+      description: How they were answered.
+      type: dict
+      returned: always
+      sample: {"200": 1, "401": 60, "404": 1}
+    failed_writes:
+      description: How many of them were writes that were not answered with success.
+      type: int
+      returned: always
+      sample: 60
+    paths:
+      description: How many distinct paths it asked for in them.
+      type: int
+      returned: always
+      sample: 2
+    endpoints:
+      description: The endpoints that it asked for most, with C(endpoint), C(count) and C(statuses).
+      type: list
+      elements: dict
+      returned: always
+      sample: [{endpoint: POST /login, count: 61, statuses: {"200": 1, "401": 60}}]
+    first_at:
+      description: When the first of them was.
+      type: str
+      returned: always
+      sample: "2026-11-23T11:58:20Z"
+    last_at:
+      description: When the last of them was.
+      type: str
+      returned: always
+      sample: "2026-11-23T11:59:19Z"
 logs:
   description: What was read.
   returned: always

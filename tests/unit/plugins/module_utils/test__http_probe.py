@@ -27,7 +27,7 @@ cryptography = pytest.importorskip("cryptography")
 ROW_KEYS = {
     "name", "project", "service", "origin", "method", "url", "via", "status", "reachable", "http_status", "expected_status", "failure", "message",
     "body_excerpt", "time_name_lookup_ms", "time_connect_ms", "time_tls_ms", "time_first_byte_ms", "time_total_ms", "tls_expires_at", "tls_days_left",
-    "redirects", "attempts",
+    "redirects", "attempts", "tls_version", "token",
 }  # fmt: skip
 
 
@@ -435,6 +435,20 @@ def test_tls_expiry(tmp_path, days, status):
     assert row["time_connect_ms"] <= row["time_tls_ms"] <= row["time_first_byte_ms"]
 
 
+def test_what_a_server_agrees_to_of_old_tls(tmp_path):
+    path = self_signed(tmp_path, 90)
+    old = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    old.load_cert_chain(path)
+    old.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    for context, spoken in ((old, ["TLSv1", "TLSv1.1"]), (None, [])):
+        with http_server(context) if context else tls_server(path) as number:
+            options = {"url": f"https://localhost:{number}/json", "ca_path": path}
+            envelope = probing.collect_http((), [options], discover=False, try_old_tls=True)
+        (row,) = envelope["endpoints"]
+        assert (row["status"], row["tls_version"], row["tls_old_versions"]) == ("ok", "TLSv1.3", spoken)
+
+
 def test_untrusted_certificates_still_tell_when_they_end(tmp_path):
     with tls_server(self_signed(tmp_path, 15)) as number:
         row = run_tls(number)
@@ -622,6 +636,21 @@ def test_what_is_not_published_is_asked_through_its_network():
         ("http://172.20.0.5:8000/health", "container-network", 42),
         ("http://172.20.0.5:8000/docs", "container-network", 42),
     ]
+
+
+def test_a_port_that_only_the_image_knows_is_no_finding_where_nothing_listens(port):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        closed_port = unused.getsockname()[1]
+
+    def rows(number, **more):
+        one = container(exposed=[number], networks={"shop_default": {"IPAddress": "127.0.0.1"}}, **more)
+        return probing.collect_http([Stack("shop", containers=[one])])["endpoints"]
+
+    assert rows(closed_port) == []
+    assert [row["reachable"] for row in rows(port)][:1] == [True]
+    checked = rows(closed_port, test=["CMD", "curl", f"http://localhost:{closed_port}/health"])
+    assert [row["failure"] for row in checked] == ["connection-refused"]
 
 
 def test_a_container_that_does_not_run_is_a_row_and_nobody_else_is_asked(port):

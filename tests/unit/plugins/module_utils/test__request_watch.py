@@ -194,6 +194,29 @@ def test_a_finding_steers_nobody_and_gives_no_secret_away(host: Host) -> None:
     assert finding["samples"][0].startswith('2026-11-23T11:58:20Z 203.0.113.9 "POST /login/')
 
 
+def test_each_client_is_shown_with_the_endpoints_that_it_asked_for(host: Host) -> None:
+    host.write(ordinary(combined, NOW - 290) + attack(combined, NOW - 100))
+    host.write("".join(combined(NOW - 50 + number, ATTACKER, "GET", f"/orders/{number}", 404) for number in range(3)))
+    host.write(combined(NOW - 20, "198.51.100.7", "DELETE", "/items/7", 403))
+    first, second = host.run().envelope()["clients"]
+    assert (first["address"], first["requests"], first["statuses"], first["failed_writes"], first["paths"]) == (ATTACKER, 63, {"401": 60, "404": 3}, 60, 4)
+    assert first["endpoints"] == [
+        {"endpoint": "POST /login", "count": 60, "statuses": {"401": 60}},
+        {"endpoint": "GET /orders/{id}", "count": 3, "statuses": {"404": 3}},
+    ]
+    assert (first["first_at"], first["last_at"]) == ("2026-11-23T11:58:20Z", "2026-11-23T11:59:19Z")
+    assert (second["address"], second["endpoints"]) == ("198.51.100.7", [{"endpoint": "DELETE /items/{id}", "count": 1, "statuses": {"403": 1}}])
+
+
+def test_a_client_that_proxy_and_application_both_log_is_counted_once(tmp_path: pathlib.Path) -> None:
+    sources = []
+    for name, line, count in (("proxy.log", combined, 60), ("app.log", of_application, 40)):
+        (tmp_path / name).write_text(attack(line, NOW - 100, count), encoding="utf-8")
+        sources.append(LogSource(name=name, path=str(tmp_path / name), project="shop", service=name))
+    dummy, found = watch_requests(sources, None, WatchOptions(), None, NOW)
+    assert [(client.log, client.requests) for client in found.clients] == [("proxy.log", 60)]
+
+
 def test_a_hint_blocks_where_published_ports_pass(host: Host) -> None:
     host.write(
         ordinary(combined, NOW - 290)
