@@ -23,6 +23,7 @@ class Entry:
     """One fault, and the finding that ``diagnose`` must put first."""
 
     name: str
+    group: str
     cause: str
     rule: str
     object: str

@@ -61,12 +61,11 @@ class RunningStack:
         """Return what the engine says about the container of *service*; ``None`` where there is none."""
         labels = {"com.docker.compose.project": self.project, "com.docker.compose.service": service}
         filters = [part for key, value in labels.items() for part in ("--filter", f"label={key}={value}")]
-        ids = self.command("docker", "ps", "--all", "--quiet", *filters).split()
-        if not ids:
-            return None
+        # Fails where there is none, and where Compose replaced it in between.
+        script = 'id=$(docker ps --all --quiet "$@" | head -n 1) && [ -n "$id" ] && exec docker inspect "$id"'
         try:
-            found: dict[str, t.Any] = json.loads(self.command("docker", "inspect", ids[0]))[0]
-        except CommandFailed:  # Compose replaced it in between
+            found: dict[str, t.Any] = json.loads(self.command("sh", "-c", script, "inspect", *filters))[0]
+        except CommandFailed:
             return None
         return found
 
@@ -99,7 +98,7 @@ class RunningStack:
         """Return the shop as its clients see it now."""
         variables = self.variables()
         address = "127.0.0.1" if self.host is None else hosts.address(self.host)
-        return traffic.Shop(f"http://{address}:{variables['HTTP_PORT']}", variables["JWT_SECRET"])
+        return traffic.Shop(f"http://{address}:{variables['HTTP_PORT']}", variables.get("JWT_SECRET", ""))
 
     # -- .env -----------------------------------------------------------------------------------------------------
 
@@ -120,7 +119,7 @@ class RunningStack:
 
     def wait_until(self, condition: t.Callable[[], bool], what: str) -> None:
         """Wait until *condition* holds, at most :data:`EFFECT_SECONDS`."""
-        wait_until(condition, EFFECT_SECONDS, f"{self.project}: {what}", pause_seconds=0.5)
+        wait_until(condition, EFFECT_SECONDS, f"{self.project}: {what}", pause_seconds=1.5)
 
     def wait_until_well(self) -> None:
         """Wait until both services are healthy."""

@@ -95,10 +95,17 @@ def mixed_calls(shop: Shop, number: random.Random) -> t.Iterator[Call]:
         yield number.choices(choices, weights)[0]()
 
 
-def drive(shop: Shop, seconds: float, per_second: float, seed: int = 1, workers: int = 4) -> collections.Counter[int]:
-    """Send the calls of an ordinary day for *seconds* and return how often each status came back."""
+def drive(
+    shop: Shop,
+    seconds: float,
+    per_second: float,
+    seed: int = 1,
+    workers: int = 4,
+    calls: t.Callable[[Shop, random.Random], t.Iterator[Call]] = mixed_calls,
+) -> collections.Counter[int]:
+    """Send the *calls* of an ordinary day for *seconds* and return how often each status came back."""
     number = random.Random(seed)
-    calls = mixed_calls(shop, number)
+    ordinary = calls(shop, number)
     lock = threading.Lock()
     statuses: collections.Counter[int] = collections.Counter()
     deadline = time.monotonic() + seconds
@@ -107,7 +114,7 @@ def drive(shop: Shop, seconds: float, per_second: float, seed: int = 1, workers:
         while time.monotonic() < deadline:
             begin = time.monotonic()
             with lock:
-                call, client = next(calls), number.choice(CLIENTS)
+                call, client = next(ordinary), number.choice(CLIENTS)
             status = shop.send(call, client)
             with lock:
                 statuses[status] += 1
