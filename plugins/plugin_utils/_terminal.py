@@ -11,8 +11,9 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ._rules import SEVERITIES
+from ._rules import CATEGORIES, SEVERITIES
 from ._text import LANGUAGES, clip, display_width, harmless, human_value, split_commands, wrap
+from ._what_changed import changes_near, told
 
 Report = dict[str, t.Any]
 
@@ -20,14 +21,16 @@ _COLOURS = {"critical": "1;31", "warning": "1;33", "info": "36", "unknown": "35"
 
 _WORDS: dict[str, dict[str, str]] = {
     "en": {
-        "hosts": "hosts", "host": "host", "why": "Why", "seen": "Seen", "so": "So", "do": "Do", "check": "Check", "nothing": "No problem found.",
+        "hosts": "hosts", "host": "host", "why": "Why", "seen": "Seen", "so": "So", "news": "News", "because": "because", "therefore": "therefore",
+        "do": "Do", "check": "Check", "nothing": "No problem found.",
         "recorded": "Recorded facts, nothing was collected now",
         "more": "and {count} more finding(s): see the report", "new": "new", "resolved": "resolved", "unread": "Not checked", "silenced": "Silenced",
         "failed": "Rule failed", "unreachable": "Unreachable", "expired": "Silence expired", "report": "Report", "others": "+{count} more",
         "critical": "CRITICAL", "warning": "WARNING", "info": "INFO", "also_info": "For information", "status_unknown": "Unknown", "colon": ": ",
     },
     "zh_TW": {
-        "hosts": "台主機", "host": "台主機", "why": "原因", "seen": "證據", "so": "影響", "do": "處理", "check": "確認", "nothing": "沒有發現問題。",
+        "hosts": "台主機", "host": "台主機", "why": "原因", "seen": "證據", "so": "影響", "news": "變更", "because": "因為", "therefore": "所以",
+        "do": "處理", "check": "確認", "nothing": "沒有發現問題。",
         "recorded": "先前錄下的資料，這次沒有收集",
         "more": "另有 {count} 項，請見報告", "new": "項新出現", "resolved": "項已解決", "unread": "未能檢查", "silenced": "已靜音",
         "failed": "規則失敗", "unreachable": "無法連線", "expired": "靜音已過期", "report": "報告", "others": "另 {count} 項",
@@ -46,6 +49,8 @@ DEFAULT_HEIGHT = 40
 _MINIMUM_WIDTH = 40
 _MAXIMUM_EVIDENCE = 5
 _MAXIMUM_ASIDES = 4
+_MAXIMUM_CHAIN = 4
+_MAXIMUM_CHANGES = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +75,7 @@ class _Group:
     finding: dict[str, t.Any]
     hosts: list[str]
     effects: list[dict[str, t.Any]]
+    changed: list[dict[str, t.Any]]
 
 
 def render_terminal(report: Report, options: t.Optional[t.Mapping[str, t.Any]] = None) -> str:
@@ -129,7 +135,15 @@ def _groups(report: Report) -> list[_Group]:
         roots = [finding for finding in row["findings"] if finding["result"] == "fire" and not finding.get("effect_of")]
         for position, finding in enumerate(roots):
             key = (finding["rule"], finding["object"])
-            group = groups.setdefault(key, _Group(finding, [], [by_id[effect] for effect in finding["effects"] if effect in by_id]))
+            group = groups.setdefault(
+                key,
+                _Group(
+                    finding,
+                    [],
+                    [by_id[effect] for effect in finding["effects"] if effect in by_id],
+                    changes_near(row.get("what_changed") or (), finding["object"]),
+                ),
+            )
             group.hosts.append(name)
             rank[key] = min(rank.get(key, position), position)
 
@@ -146,7 +160,7 @@ def _body(groups: t.Sequence[_Group], style: _Style, room: int) -> list[str]:
     lines: list[str] = []
     for position, group in enumerate(groups):
         left = len(groups) - position - 1
-        block = _block(group, style)
+        block = _block(group, style, first=position == 0)
         if position and len(lines) + len(block) + min(left, 3) > room:
             block = [_title(group, style)]
             if len(lines) + 1 > room - (1 if left else 0):
@@ -187,7 +201,7 @@ def _whole_title(group: _Group, style: _Style) -> list[str]:
     return [f"{style.paint(label, finding['severity'])}  {first}", *(indent + line for line in more)]
 
 
-def _block(group: _Group, style: _Style) -> list[str]:
+def _block(group: _Group, style: _Style, first: bool = False) -> list[str]:
     finding, words = group.finding, style.words
     lines = _whole_title(group, style)
     if finding["cause"]:
@@ -195,7 +209,16 @@ def _block(group: _Group, style: _Style) -> list[str]:
     evidence = _evidence(finding, style)
     if evidence:
         lines += _labelled(words["seen"], " · ".join(evidence), style, 3)
-    if group.effects:
+    # Of the whole stack beside the first cause, and only one's own beside the others.
+    changed = group.changed if first else [change for change in group.changed if change["object"] == finding["object"]]
+    if changed:
+        shown = [told(change, style.language) for change in changed[:_MAXIMUM_CHANGES]]
+        if len(changed) > _MAXIMUM_CHANGES:
+            shown.append(words["others"].format(count=len(changed) - _MAXIMUM_CHANGES))
+        lines += _labelled(words["news"], "; ".join(shown), style, 3)
+    if group.effects and first:
+        lines += _chain(group, style)
+    elif group.effects:
         shown = [effect["title"] for effect in group.effects[:3]]
         if len(group.effects) > 3:
             shown.append(words["others"].format(count=len(group.effects) - 3))
@@ -205,6 +228,23 @@ def _block(group: _Group, style: _Style) -> list[str]:
     if finding["verify"]:
         lines += _step(words["check"], finding["verify"], style)
     return [*lines, ""]
+
+
+def _chain(group: _Group, style: _Style) -> list[str]:
+    """Return the way from the cause to what an operator saw: what broke first comes first, each with a line of its evidence."""
+    words = style.words
+    lines = _labelled(words["so"], f"{words['because']} {_with_evidence(group.finding, style)}", style, 2)
+    effects = sorted(group.effects, key=lambda effect: (str(effect.get("since") or ""), CATEGORIES.index(effect["category"])))
+    for effect in effects[:_MAXIMUM_CHAIN]:
+        lines += _labelled("", f"→ {words['therefore']} {_with_evidence(effect, style)}", style, 2)
+    if len(effects) > _MAXIMUM_CHAIN:
+        lines += _labelled("", f"→ {words['others'].format(count=len(effects) - _MAXIMUM_CHAIN)}", style)
+    return lines
+
+
+def _with_evidence(finding: t.Mapping[str, t.Any], style: _Style) -> str:
+    evidence = _evidence(finding, style)
+    return f"{finding['title']} ({evidence[0]})" if evidence else str(finding["title"])
 
 
 def _evidence(finding: t.Mapping[str, t.Any], style: _Style) -> list[str]:

@@ -21,6 +21,12 @@ def test_the_page_of_the_facts_is_what_the_schema_says() -> None:
     assert (ROOT / "docs/facts.md").read_text() == made, "run tests/tools/facts_doc > docs/facts.md"
 
 
+@pytest.mark.parametrize(("language", "name"), [("en", "rules.md"), ("zh_TW", "rules.zh-TW.md")])
+def test_the_pages_of_the_rules_are_what_the_rules_say(language: str, name: str) -> None:
+    made = subprocess.run([sys.executable, ROOT / "tests/tools/rules_doc", language], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == made, "run tests/tools/rules_doc"
+
+
 @pytest.mark.parametrize("chinese", PAIRS, ids=lambda path: path.name)
 def test_both_languages_of_a_page_say_the_same(chinese: pathlib.Path) -> None:
     pages = [path.read_text(encoding="utf-8") for path in (chinese.with_name(chinese.name.replace(".zh-TW", "")), chinese)]

@@ -43,7 +43,8 @@ def test_cause_evidence_effects_and_commands_are_there():
         "CRITICAL  web1  shop/api: container-oom-killed happened  [container-oom-killed]",
         "Because of container-oom-killed.",
         "memory_limit_bytes 512 MiB · exit_code 137",
-        "So     GET /health answers 503",
+        "So     because shop/api: container-oom-killed happened (memory_limit_bytes 512 MiB)",
+        "→ therefore GET /health answers 503",
         "\n         $ docker compose -p shop logs --tail 50 api\n",
         "  Check  $ docker compose -p shop ps api\n",
         "Report: reports/latest/report.html",
@@ -158,3 +159,33 @@ def test_code_holds_backticks():
     assert code("`a") == "`` `a ``"
     assert with_commands("See *this*: `ls | wc`") == "See \\*this\\*: `ls | wc`"
     assert escape("- a_b") == "\\- a\\_b"
+
+
+def test_the_chain_of_the_first_finding_goes_from_the_cause_to_what_was_seen():
+    root = finding("container-oom-killed", effects=["e1", "e2"])
+    late = finding("server-errors", id="e1", title="5 of 10 requests fail", since="2026-11-23T09:59:00Z", effect_of=[root["id"]])
+    early = finding("container-unhealthy", id="e2", title="shop/api is unhealthy", since="2026-11-23T09:58:00Z", effect_of=[root["id"]])
+    lines = [line.strip() for line in render_terminal(report(web1=row(root, late, early))).splitlines() if "→" in line]
+    assert [line.split(" (")[0] for line in lines] == ["→ therefore shop/api is unhealthy", "→ therefore 5 of 10 requests fail"]
+
+
+def test_only_the_first_finding_has_a_chain():
+    first, second = finding("container-oom-killed", effects=["e1"]), finding("slow-query", id="b", effects=["e2"], severity="warning", object="shop/db")
+    effects = [finding("container-unhealthy", id="e1", effect_of=[first["id"]]), finding("slow-endpoint", id="e2", effect_of=["b"])]
+    text = render_terminal(report(web1=row(first, second, *effects)))
+    assert text.count("→ therefore") == 1
+
+
+def test_what_changed_in_the_stack_is_beside_the_first_cause():
+    change = {"object": "shop/api", "what": "image", "before": "shop/api:1 (1111)", "after": "shop/api:2 (2222)", "at": "2026-11-23T09:58:00Z"}
+    elsewhere = {**change, "object": "kiosk/api"}
+    text = render_terminal(report(web1=row(finding("container-oom-killed"), what_changed=[elsewhere, change])))
+    assert "  News   shop/api runs another image: shop/api:1 (1111) → shop/api:2 (2222) (at 2026-11-23 09:58)" in text
+    assert "kiosk" not in text
+
+
+def test_beside_other_causes_only_what_changed_in_themselves():
+    change = {"object": "shop/db", "what": "recreated", "before": None, "after": None, "at": None}
+    first, second = finding("host-overloaded", item="cpu"), finding("slow-query", item="shop/db", severity="warning")
+    text = render_terminal(report(web1=row(first, second, finding("slow-endpoint", severity="warning"), what_changed=[change])))
+    assert text.count("News   shop/db was recreated") == 1
