@@ -15,7 +15,7 @@ TARBALL := build/stackops-runbook-$(VERSION).tar.gz
 # The longest first: two run side by side.
 STAGES := backup-faults live e2e molecule unit sanity lint install
 
-.PHONY: help demo demo-down env engine install lint live molecule sanity unit test build e2e backup-faults faults
+.PHONY: accuracy help demo demo-down env engine install lint live molecule sanity unit test build e2e backup-faults faults
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ backup-faults: engine ## Faults injected into backup and restore of real stacks,
 
 faults: engine ## All faults of backup and restore, killed after every single step
 	@ALL_STEPS=1 python -m pytest tests/faults
+
+accuracy: engine ## How right the diagnosis is, on real faults; writes docs/accuracy.md
+	@python tests/faults/measure-accuracy --jobs 2 --write docs/accuracy.md
 
 molecule: env ## Every Molecule scenario on real hosts, or make molecule SCENARIOS="diagnose …"
 	@tests/tools/molecule $(SCENARIOS)
