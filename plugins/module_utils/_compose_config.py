@@ -26,7 +26,8 @@ from ._process import Completed, run_command
 
 DEFAULT_TIMEOUT_SECONDS = 20.0
 
-_PLUGIN_DIRECTORIES = (
+#: Where the docker command looks for its plug-ins.
+PLUGIN_DIRECTORIES = (
     "~/.docker/cli-plugins",
     "/usr/local/lib/docker/cli-plugins",
     "/usr/local/libexec/docker/cli-plugins",
@@ -194,7 +195,7 @@ def find_compose_command(flavour: str = "compose-v2") -> t.Optional[ComposeComma
     Compose v2 comes first for every flavour: it reads the others' files, answers in JSON, and much faster.
     """
     docker = shutil.which("docker")
-    if docker and any(os.access(os.path.expanduser(f"{directory}/docker-compose"), os.X_OK) for directory in _PLUGIN_DIRECTORIES):
+    if docker and any(os.access(os.path.expanduser(f"{directory}/docker-compose"), os.X_OK) for directory in PLUGIN_DIRECTORIES):
         return ComposeCommand((docker, "compose"), "compose-v2")
     found: list[ComposeCommand] = []
     standalone = shutil.which("docker-compose")

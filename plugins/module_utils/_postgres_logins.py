@@ -75,16 +75,17 @@ def collect_logins(
     groups: dict[tuple[t.Hashable, ...], list[_Wanted]] = {}
     for wanted in _wanted_logins(stacks, environments):
         groups.setdefault(wanted.key, []).append(wanted)
+    addresses = [_published(group[0], stacks, engine) for group in groups.values()]
     work: dict[str, t.Callable[[], LoginAttempt]] = {}
     for index, group in enumerate(groups.values()):
         work[str(index)] = functools.partial(_attempt, _best_placed(group), stacks, engine, options.limits)
-        for address in _published(group[0], stacks, engine):
+        for address in addresses[index]:
             work[f"{index} {address}"] = functools.partial(_through_host, group[0], address, options.limits)
     outcomes = run_side_by_side(work, options.timeout_seconds)
     logins, errors = [], []
     for index, group in enumerate(groups.values()):
         attempt = _attempt_of(outcomes[str(index)], group[0])
-        published = [_published_entry(address, _attempt_of(outcomes[f"{index} {address}"], group[0])) for address in _published(group[0], stacks, engine)]
+        published = [_published_entry(address, _attempt_of(outcomes[f"{index} {address}"], group[0])) for address in addresses[index]]
         logins += [{**_entry(wanted, attempt, stacks), "published": published} for wanted in group]
         if attempt.failure == "not-tried":
             errors.append(CheckError(f"{group[0].stack.name}/{group[0].container.service} {group[0].variable}", attempt.message, "Run as root (become: true)."))

@@ -21,6 +21,7 @@ import shutil
 import tempfile
 import typing as t
 
+from ._compose_config import PLUGIN_DIRECTORIES
 from ._envelope import CheckError
 from ._process import Completed, run_command
 from ._scanner_output import ScannerReport, parse_grype, parse_scout, parse_trivy
@@ -38,13 +39,6 @@ GET_ONE = (
     "checksum or signature you have checked; never 'latest', never curl into a shell."
 )
 
-_PLUGIN_DIRECTORIES = (
-    "~/.docker/cli-plugins",
-    "/usr/local/lib/docker/cli-plugins",
-    "/usr/local/libexec/docker/cli-plugins",
-    "/usr/lib/docker/cli-plugins",
-    "/usr/libexec/docker/cli-plugins",
-)
 _MORE_PATHS = ("/usr/local/bin", "/opt/bin", "/snap/bin")
 _VERSION = re.compile(r"(\d+\.\d+\.\d+(?:[-+.][0-9A-Za-z.]+)?)")
 # Where the build of a Go program says the version that was linked into it.
@@ -126,7 +120,7 @@ def find_scanner(options: ScannerOptions) -> Scanner:
 
 def _locate(name: str) -> t.Optional[str]:
     if name == "docker-scout":
-        places = (os.path.expanduser(f"{directory}/docker-scout") for directory in _PLUGIN_DIRECTORIES)
+        places = (os.path.expanduser(f"{directory}/docker-scout") for directory in PLUGIN_DIRECTORIES)
         return next((place for place in places if os.access(place, os.X_OK)), None)
     search = os.pathsep.join(dict.fromkeys([*os.environ.get("PATH", os.defpath).split(os.pathsep), *_MORE_PATHS]))
     return shutil.which(name, path=search)

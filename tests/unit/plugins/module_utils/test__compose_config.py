@@ -63,7 +63,7 @@ def only_path(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathli
     for name in ("sh", "sleep", "cat"):
         (directory / name).symlink_to(f"/bin/{name}")
     monkeypatch.setenv("PATH", str(directory))
-    monkeypatch.setattr(_compose_config, "_PLUGIN_DIRECTORIES", (str(tmp_path / "plugins"),))
+    monkeypatch.setattr(_compose_config, "PLUGIN_DIRECTORIES", (str(tmp_path / "plugins"),))
     return directory
 
 

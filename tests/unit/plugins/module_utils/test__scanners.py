@@ -104,7 +104,7 @@ def programs(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> t.Calla
     """Make fake programs the only ones there are, beside the shell's own."""
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin")
     monkeypatch.setattr(scanners, "_MORE_PATHS", ())
-    monkeypatch.setattr(scanners, "_PLUGIN_DIRECTORIES", (str(tmp_path),))
+    monkeypatch.setattr(scanners, "PLUGIN_DIRECTORIES", (str(tmp_path),))
 
     def make(name: str, script: str) -> pathlib.Path:
         path = tmp_path / name
