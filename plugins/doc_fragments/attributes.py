@@ -56,3 +56,21 @@ attributes:
     membership:
       - stackops.runbook.stack
 """
+
+    # For modules that keep how far they have read; together with the first fragment.
+    STATE_FILE = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+    details:
+      - In check mode O(state_file) is read, but not written.
+  diff_mode:
+    support: N/A
+    details:
+      - This action does not change anything but its own O(state_file).
+  idempotent:
+    support: full
+    details:
+      - What it returns depends on the state of the target. With O(state_file), what was read once is not counted again.
+"""

@@ -10,25 +10,6 @@ class ModuleDocFragment:
 
     DOCUMENTATION = r"""
 options:
-  stacks:
-    description:
-      - Several projects of one host. It takes the place of O(project_src), O(project_name) and O(services).
-    type: list
-    elements: dict
-    default: []
-    version_added: 1.0.0
-    suboptions:
-      project_src:
-        description: Directory of the Compose project on the target.
-        type: path
-      project_name:
-        description: Name of the Compose project.
-        type: str
-      services:
-        description: Names of services.
-        type: list
-        elements: str
-        default: []
   login_user:
     description:
       - User of PostgreSQL to log in as, a superuser or the owner of the databases. By default found in the container's environment.

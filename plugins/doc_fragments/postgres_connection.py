@@ -84,3 +84,42 @@ notes:
     statistics are reset.
   - The sessions show in C(pg_stat_activity) with the application name C(stackops.runbook).
 """
+
+    # For modules that find servers, and are told of others.
+    SERVERS = r"""
+options:
+  postgres:
+    description:
+      - PostgreSQL servers outside Compose.
+    type: list
+    elements: dict
+    default: []
+    version_added: 1.0.0
+    suboptions:
+      login_host:
+        description: Name or address of the server.
+        type: str
+      login_port:
+        description: Port of the server.
+        type: int
+      login_user:
+        description: User to log in as.
+        type: str
+      login_password:
+        description: Password of that user.
+        type: str
+      login_db:
+        description: Database to log in to.
+        type: str
+      dsn:
+        description: Connection string or URL instead of the single options.
+        type: str
+      ssl_mode:
+        description: How to use TLS, as for C(libpq).
+        type: str
+        choices: [disable, allow, prefer, require, verify-ca, verify-full]
+        default: prefer
+      ssl_root_cert:
+        description: File on the target with certificates of authorities.
+        type: path
+"""

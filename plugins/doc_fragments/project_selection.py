@@ -46,3 +46,27 @@ options:
     type: str
     version_added: 1.0.0
 """
+
+    # For modules that look at several projects of one host; together with the fragment above.
+    STACKS = r"""
+options:
+  stacks:
+    description:
+      - Several projects of one host. It takes the place of O(project_src), O(project_name) and O(services).
+    type: list
+    elements: dict
+    default: []
+    version_added: 1.0.0
+    suboptions:
+      project_src:
+        description: Directory of the Compose project on the target.
+        type: path
+      project_name:
+        description: Name of the Compose project.
+        type: str
+      services:
+        description: Names of services.
+        type: list
+        elements: str
+        default: []
+"""

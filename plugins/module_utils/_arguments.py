@@ -41,6 +41,16 @@ def project_selection_arguments() -> Spec:
     }
 
 
+def stacks_arguments() -> Spec:
+    """Return the options of the fragment ``project_selection.stacks``."""
+    return {"stacks": {"type": "list", "elements": "dict", "default": [], "options": project_selection_arguments()}}
+
+
+def log_source_arguments() -> Spec:
+    """Return the options of the fragment ``log_sources``."""
+    return {"paths": {"type": "list", "elements": "str", "default": []}, "units": {"type": "list", "elements": "str", "default": []}}
+
+
 def one_project_arguments() -> Spec:
     """Return the options of the fragment ``project_selection.one``."""
     return {name: option for name, option in project_selection_arguments().items() if name != "services"}

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from ._arguments import Spec, docker_connection_arguments, project_selection_arguments
+from ._arguments import Spec, docker_connection_arguments, project_selection_arguments, stacks_arguments
 
 DEFAULT_ROOT = "/var/backups/stackops"
 BACKUP_ACTIONS = ("backup", "verify", "prune", "list")
@@ -89,7 +89,7 @@ def _shared_arguments() -> Spec:
     return {
         **docker_connection_arguments(),
         **project_selection_arguments(),
-        "stacks": {"type": "list", "elements": "dict", "default": [], "options": project_selection_arguments()},
+        **stacks_arguments(),
         "login_user": {"type": "str"},
         "login_password": {"type": "str", "no_log": True},
         "login_db": {"type": "str"},

@@ -49,6 +49,13 @@ def connection_arguments() -> dict[str, dict[str, t.Any]]:
     }
 
 
+def server_arguments() -> dict[str, dict[str, t.Any]]:
+    """Return the options of the doc fragment ``postgres_connection.servers``: logins to servers outside Compose."""
+    login = {name: option for name, option in connection_arguments().items() if name not in ("connect_timeout", "statement_timeout")}
+    options = {**login, "ssl_root_cert": {"type": "path"}}
+    return {"postgres": {"type": "list", "elements": "dict", "default": [], "options": options}}
+
+
 def limits_from_params(params: t.Mapping[str, t.Any]) -> Limits:
     """Return the time limits that the options ask for."""
     limits = Limits()

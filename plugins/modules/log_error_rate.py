@@ -22,39 +22,13 @@ description:
 author:
   - stackops.runbook contributors (@stackops)
 extends_documentation_fragment:
+  - stackops.runbook.attributes.state_file
   - stackops.runbook.attributes
   - stackops.runbook.attributes.action_group
   - stackops.runbook.docker_connection
   - stackops.runbook.project_selection
-attributes:
-  check_mode:
-    support: full
-    details:
-      - In check mode O(state_file) is read, but not written.
-  diff_mode:
-    support: N/A
-    details:
-      - This action does not change anything but its own O(state_file).
-  idempotent:
-    support: full
-    details:
-      - What it returns depends on the state of the target. With O(state_file), what was read once is not counted again.
+  - stackops.runbook.log_sources
 options:
-  paths:
-    description:
-      - Log files, globs, and directories, in which files called C(*.log) are looked for, three levels down at most.
-      - Name a log without its rotated files; they are found.
-      - Without O(paths) and O(units), the logs of all Compose projects of the host are read, those of their containers and the
-        C(*.log) files on their mounts. With O(project_src), O(project_name) or O(services) that is done in addition.
-    type: list
-    elements: str
-    default: []
-  units:
-    description:
-      - Units of systemd whose entries in the journal are read.
-    type: list
-    elements: str
-    default: []
   window:
     description:
       - The span of time that ends now, or at O(until), as V(90s), V(15m), V(1h) or V(3d), or V(all) for everything there is.
@@ -456,7 +430,11 @@ requests:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.stackops.runbook.plugins.module_utils._arguments import docker_connection_arguments, project_selection_arguments
+from ansible_collections.stackops.runbook.plugins.module_utils._arguments import (
+    docker_connection_arguments,
+    log_source_arguments,
+    project_selection_arguments,
+)
 from ansible_collections.stackops.runbook.plugins.module_utils._log_error_rate import check_logs
 
 
@@ -466,8 +444,7 @@ def main() -> None:
         argument_spec={
             **docker_connection_arguments(),
             **project_selection_arguments(),
-            "paths": {"type": "list", "elements": "str", "default": []},
-            "units": {"type": "list", "elements": "str", "default": []},
+            **log_source_arguments(),
             "window": {"type": "str", "default": "1h"},
             "since": {"type": "str"},
             "until": {"type": "str"},

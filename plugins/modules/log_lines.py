@@ -24,29 +24,12 @@ extends_documentation_fragment:
   - stackops.runbook.attributes.action_group
   - stackops.runbook.docker_connection
   - stackops.runbook.project_selection
+  - stackops.runbook.project_selection.stacks
 attributes:
   action:
     description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the controller.
     support: full
 options:
-  stacks:
-    description:
-      - Several projects of one host. It takes the place of O(project_src), O(project_name) and O(services).
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      project_src:
-        description: Directory of the Compose project on the target.
-        type: path
-      project_name:
-        description: Name of the Compose project.
-        type: str
-      services:
-        description: Names of services.
-        type: list
-        elements: str
-        default: []
   paths:
     description:
       - Log files, globs or directories on the target.
@@ -260,7 +243,11 @@ position:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.stackops.runbook.plugins.module_utils._arguments import docker_connection_arguments, project_selection_arguments
+from ansible_collections.stackops.runbook.plugins.module_utils._arguments import (
+    docker_connection_arguments,
+    project_selection_arguments,
+    stacks_arguments,
+)
 from ansible_collections.stackops.runbook.plugins.module_utils._log_lines import check_lines
 
 
@@ -270,7 +257,7 @@ def main() -> None:
         argument_spec={
             **docker_connection_arguments(),
             **project_selection_arguments(),
-            "stacks": {"type": "list", "elements": "dict", "default": [], "options": project_selection_arguments()},
+            **stacks_arguments(),
             "paths": {"type": "list", "elements": "str", "default": []},
             "units": {"type": "list", "elements": "str", "default": []},
             "discover": {"type": "bool"},

@@ -23,6 +23,7 @@ extends_documentation_fragment:
   - stackops.runbook.attributes.action_group
   - stackops.runbook.docker_connection
   - stackops.runbook.project_selection
+  - stackops.runbook.project_selection.stacks
   - stackops.runbook.backup_sets
 attributes:
   action:

@@ -24,69 +24,20 @@ extends_documentation_fragment:
   - stackops.runbook.attributes.action_group
   - stackops.runbook.docker_connection
   - stackops.runbook.project_selection
+  - stackops.runbook.project_selection.stacks
+  - stackops.runbook.postgres_connection.servers
   - stackops.runbook.http_endpoints
 attributes:
   action:
     description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the controller.
     support: full
 options:
-  stacks:
-    description:
-      - Several projects of one host. It takes the place of O(project_src), O(project_name) and O(services).
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      project_src:
-        description: Directory of the Compose project on the target.
-        type: path
-      project_name:
-        description: Name of the Compose project.
-        type: str
-      services:
-        description: Names of services.
-        type: list
-        elements: str
-        default: []
   log_paths:
     description:
       - Log files, globs or directories on the target to read besides those that are found.
     type: list
     elements: str
     default: []
-  postgres:
-    description:
-      - PostgreSQL servers outside Compose.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      login_host:
-        description: Name or address of the server.
-        type: str
-      login_port:
-        description: Port of the server.
-        type: int
-      login_user:
-        description: User to log in as.
-        type: str
-      login_password:
-        description: Password of that user.
-        type: str
-      login_db:
-        description: Database to log in to.
-        type: str
-      dsn:
-        description: Connection string or URL instead of the single options.
-        type: str
-      ssl_mode:
-        description: How to use TLS, as for C(libpq).
-        type: str
-        choices: [disable, allow, prefer, require, verify-ca, verify-full]
-        default: prefer
-      ssl_root_cert:
-        description: File on the target with certificates of authorities.
-        type: path
   collectors:
     description:
       - Run only these. Without any, all of them run.
@@ -258,32 +209,24 @@ from ansible_collections.stackops.runbook.plugins.module_utils._arguments import
     docker_connection_arguments,
     expected_port_arguments,
     project_selection_arguments,
+    stacks_arguments,
 )
 from ansible_collections.stackops.runbook.plugins.module_utils._envelope import CheckError
 from ansible_collections.stackops.runbook.plugins.module_utils._http_probe import endpoint_arguments, hide_secrets
+from ansible_collections.stackops.runbook.plugins.module_utils._postgres import server_arguments
 from ansible_collections.stackops.runbook.plugins.module_utils._stack_facts import COLLECTORS, FactsOptions, collect_facts
 
 
 def main() -> None:
     """Collect and return the facts."""
-    server = {
-        "login_host": {"type": "str"},
-        "login_port": {"type": "int"},
-        "login_user": {"type": "str"},
-        "login_password": {"type": "str", "no_log": True},
-        "login_db": {"type": "str"},
-        "dsn": {"type": "str", "no_log": True},
-        "ssl_mode": {"type": "str", "choices": ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"], "default": "prefer"},
-        "ssl_root_cert": {"type": "path"},
-    }
     module = AnsibleModule(
         argument_spec={
             **docker_connection_arguments(),
             **project_selection_arguments(),
-            "stacks": {"type": "list", "elements": "dict", "default": [], "options": project_selection_arguments()},
+            **stacks_arguments(),
             "endpoints": {"type": "list", "elements": "dict", "default": [], "options": endpoint_arguments()},
             "log_paths": {"type": "list", "elements": "str", "default": []},
-            "postgres": {"type": "list", "elements": "dict", "default": [], "options": server},
+            **server_arguments(),
             "collectors": {"type": "list", "elements": "str", "choices": list(COLLECTORS), "default": []},
             "firewall_expected": {"type": "list", "elements": "dict", "options": expected_port_arguments()},
             "window_seconds": {"type": "int", "default": 3600},

@@ -24,6 +24,8 @@ extends_documentation_fragment:
   - stackops.runbook.attributes
   - stackops.runbook.docker_connection
   - stackops.runbook.project_selection
+  - stackops.runbook.project_selection.stacks
+  - stackops.runbook.postgres_connection.servers
   - stackops.runbook.http_endpoints
 attributes:
   action:
@@ -42,63 +44,12 @@ attributes:
     details:
       - This action does not change anything on the target.
 options:
-  stacks:
-    description:
-      - Several projects of one host. It takes the place of O(project_src), O(project_name) and O(services).
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      project_src:
-        description: Directory of the Compose project on the target.
-        type: path
-      project_name:
-        description: Name of the Compose project.
-        type: str
-      services:
-        description: Names of services.
-        type: list
-        elements: str
-        default: []
   log_paths:
     description:
       - Log files, globs or directories on the target to look for errors in besides those that are found.
     type: list
     elements: str
     default: []
-  postgres:
-    description:
-      - PostgreSQL servers outside Compose.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      login_host:
-        description: Name or address of the server.
-        type: str
-      login_port:
-        description: Port of the server.
-        type: int
-      login_user:
-        description: User to log in as.
-        type: str
-      login_password:
-        description: Password of that user.
-        type: str
-      login_db:
-        description: Database to log in to.
-        type: str
-      dsn:
-        description: Connection string or URL instead of the single options.
-        type: str
-      ssl_mode:
-        description: How to use TLS, as for C(libpq).
-        type: str
-        choices: [disable, allow, prefer, require, verify-ca, verify-full]
-        default: prefer
-      ssl_root_cert:
-        description: File on the target with certificates of authorities.
-        type: path
   window_seconds:
     description:
       - How far back errors in the logs are counted.
@@ -188,32 +139,27 @@ engine:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.stackops.runbook.plugins.module_utils._arguments import docker_connection_arguments, project_selection_arguments
+from ansible_collections.stackops.runbook.plugins.module_utils._arguments import (
+    docker_connection_arguments,
+    project_selection_arguments,
+    stacks_arguments,
+)
 from ansible_collections.stackops.runbook.plugins.module_utils._envelope import CheckError
 from ansible_collections.stackops.runbook.plugins.module_utils._http_probe import endpoint_arguments
+from ansible_collections.stackops.runbook.plugins.module_utils._postgres import server_arguments
 from ansible_collections.stackops.runbook.plugins.module_utils._support_bundle import BundleOptions, collect_bundle
 
 
 def main() -> None:
     """Collect, and leave the archive for the action plugin."""
-    server = {
-        "login_host": {"type": "str"},
-        "login_port": {"type": "int"},
-        "login_user": {"type": "str"},
-        "login_password": {"type": "str", "no_log": True},
-        "login_db": {"type": "str"},
-        "dsn": {"type": "str", "no_log": True},
-        "ssl_mode": {"type": "str", "choices": ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"], "default": "prefer"},
-        "ssl_root_cert": {"type": "path"},
-    }
     module = AnsibleModule(
         argument_spec={
             **docker_connection_arguments(),
             **project_selection_arguments(),
-            "stacks": {"type": "list", "elements": "dict", "default": [], "options": project_selection_arguments()},
+            **stacks_arguments(),
             "endpoints": {"type": "list", "elements": "dict", "default": [], "options": endpoint_arguments()},
             "log_paths": {"type": "list", "elements": "str", "default": []},
-            "postgres": {"type": "list", "elements": "dict", "default": [], "options": server},
+            **server_arguments(),
             "window_seconds": {"type": "int", "default": 3600},
             "log_lines": {"type": "int", "default": 500},
             "error_lines": {"type": "int", "default": 20},

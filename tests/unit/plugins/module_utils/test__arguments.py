@@ -10,14 +10,23 @@ import typing as t
 
 import pytest
 import yaml
-from ansible_collections.stackops.runbook.plugins.doc_fragments import docker_connection, project_selection
-from ansible_collections.stackops.runbook.plugins.module_utils._arguments import docker_connection_arguments, project_selection_arguments
+from ansible_collections.stackops.runbook.plugins.doc_fragments import docker_connection, log_sources, postgres_connection, project_selection
+from ansible_collections.stackops.runbook.plugins.module_utils._arguments import (
+    docker_connection_arguments,
+    log_source_arguments,
+    project_selection_arguments,
+    stacks_arguments,
+)
 from ansible_collections.stackops.runbook.plugins.module_utils._discovery import Selection
 from ansible_collections.stackops.runbook.plugins.module_utils._engine import EngineOptions
+from ansible_collections.stackops.runbook.plugins.module_utils._postgres import server_arguments
 
 PAIRS = [
     (docker_connection.ModuleDocFragment.DOCUMENTATION, docker_connection_arguments()),
     (project_selection.ModuleDocFragment.DOCUMENTATION, project_selection_arguments()),
+    (project_selection.ModuleDocFragment.STACKS, stacks_arguments()),
+    (log_sources.ModuleDocFragment.DOCUMENTATION, log_source_arguments()),
+    (postgres_connection.ModuleDocFragment.SERVERS, server_arguments()),
 ]
 
 
@@ -26,7 +35,7 @@ def fallback_of(name: str) -> t.Any:
     return function(*arguments)
 
 
-@pytest.mark.parametrize(("documentation", "spec"), PAIRS, ids=["docker_connection", "project_selection"])
+@pytest.mark.parametrize(("documentation", "spec"), PAIRS, ids=["docker_connection", "project_selection", "stacks", "log_sources", "servers"])
 def test_fragment_and_spec_agree(documentation: str, spec: dict[str, dict[str, t.Any]]) -> None:
     documented = yaml.safe_load(documentation)["options"]
     assert set(documented) == set(spec)

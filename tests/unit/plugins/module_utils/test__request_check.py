@@ -12,6 +12,7 @@ import typing as t
 
 import pytest
 import yaml
+from ansible_collections.stackops.runbook.plugins.doc_fragments import log_sources
 from ansible_collections.stackops.runbook.plugins.module_utils import _request_check
 from ansible_collections.stackops.runbook.plugins.module_utils._discovery import ContainerRef, Stack
 from ansible_collections.stackops.runbook.plugins.module_utils._request_check import check_requests, openapi_locations, sources_of
@@ -28,7 +29,7 @@ def _part(name: str) -> t.Any:
     return yaml.safe_load(found[1])
 
 
-OPTIONS: dict[str, t.Any] = _part("DOCUMENTATION")["options"]
+OPTIONS: dict[str, t.Any] = {**yaml.safe_load(log_sources.ModuleDocFragment.DOCUMENTATION)["options"], **_part("DOCUMENTATION")["options"]}
 RETURNED: dict[str, t.Any] = _part("RETURN")
 
 
