@@ -24,6 +24,7 @@ from ._database_url import database_urls
 from ._envelope import CheckError, envelope, metric, worst
 from ._http_probe import healthcheck_url
 from ._netns import Resolver, in_network_namespace
+from ._ports import sockets_of
 from ._process import run_side_by_side
 
 if t.TYPE_CHECKING:
@@ -55,6 +56,9 @@ class Link:
     to_service: t.Optional[str]
     origin: str
     shared_networks: tuple[str, ...] = ()
+    #: The process of a target of which nothing but ``EXPOSE`` says that it serves *to_port*: an image serves for more than one
+    #: thing (a worker of the same code), so where nothing listens, nothing may have been meant to.
+    assumed_of_pid: t.Optional[int] = None
 
 
 @dataclasses.dataclass
@@ -140,8 +144,8 @@ def _places_in_urls(value: str, names: t.Mapping[str, str]) -> t.Iterator[tuple[
                 yield host, port
 
 
-def _main_port(container: ContainerRef) -> t.Optional[int]:
-    """Return the TCP port that *container* most likely serves; ``None`` where nothing says."""
+def _known_port(container: ContainerRef) -> t.Optional[int]:
+    """Return the TCP port that its health check or its role says *container* serves; ``None`` where neither does."""
     test = ((container.inspect.get("Config") or {}).get("Healthcheck") or {}).get("Test") or []
     url = healthcheck_url(test, container.env)
     exposed = container.exposed_ports
@@ -149,9 +153,13 @@ def _main_port(container: ContainerRef) -> t.Optional[int]:
         parts = urllib.parse.urlsplit(url)
         return parts.port or (443 if parts.scheme == "https" else 80)
     usual = _ROLE_PORTS.get(container.role)
-    if usual and (not exposed or usual in exposed):
-        return usual
-    return exposed[0] if exposed else None
+    return usual if usual and (not exposed or usual in exposed) else None
+
+
+def _main_port(container: ContainerRef) -> t.Optional[int]:
+    """Return the TCP port that *container* most likely serves; ``None`` where nothing says."""
+    exposed = container.exposed_ports
+    return _known_port(container) or (exposed[0] if exposed else None)
 
 
 def _dependencies(stack: Stack, container: ContainerRef) -> list[str]:
@@ -208,7 +216,8 @@ def _links_of(
     for service in _dependencies(stack, source):
         port = ports.get(service)
         if port and service not in covered and service != source.service:
-            links.append(link(service, port, service, "depends_on"))
+            one, target = link(service, port, service, "depends_on"), first[service]
+            links.append(one if _known_port(target) else dataclasses.replace(one, assumed_of_pid=target.pid))
     return links
 
 
@@ -265,6 +274,13 @@ def try_link(link: Link, timeout_seconds: float) -> _Result:
         if error.code == "not-running":
             return _Result(failure="not-running")
         raise
+
+
+def _was_not_meant(link: Link, result: _Result) -> bool:
+    """Whether the refusal only says that the target is no server; one that listens on its loopback wanted to be one."""
+    if link.assumed_of_pid is None or result.failure != "refused":
+        return False
+    return not any(one.port == link.to_port and one.loopback for one in sockets_of(link.assumed_of_pid) or ())
 
 
 def _status(link: Link, result: _Result) -> str:
@@ -327,7 +343,8 @@ def collect_links(
             errors["" if not_permitted else f"{link.source.service} to {link.to_host}:{link.to_port}"] = outcome.error
         elif outcome.error is not None:
             raise outcome.error
-        rows.append(_row(link, result))
+        if not _was_not_meant(link, result):
+            rows.append(_row(link, result))
     named = [error if not key else CheckError(key, error.reason, error.hint, error.code) for key, error in errors.items()]
     return envelope(worst(row["status"] for row in rows), _summary(rows), {"broken_links": metric(_broken(rows))}, named, links=rows)
 

@@ -150,6 +150,34 @@ def test_without_permission_it_is_unknown_with_one_hint(monkeypatch):
     assert [error["hint"] for error in facts["errors"]] == ["Run as root."]
 
 
+@pytest.mark.parametrize(
+    ("test", "expected"),
+    [(None, []), (["CMD", "curl", "http://localhost:{port}/"], ["warning"])],
+    ids=["only its image exposes it", "its health check asks there"],
+)
+@pytest.mark.skipif(os.geteuid() != 0, reason="entering a network namespace needs root")
+def test_an_exposed_port_on_which_nothing_listens_was_not_meant(monkeypatch, test, expected):
+    monkeypatch.setattr(links.Resolver, "resolve", lambda *dummy: ["127.0.0.1"])
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    worker = container("worker", exposed=[port], pid=os.getpid(), test=[part.format(port=port) for part in test] if test else None)
+    api = container("api", depends_on="worker:service_started:false", pid=os.getpid())
+    facts = links.collect_links([Stack("shop", containers=[api, worker])])
+    assert [row["status"] for row in facts["links"]] == expected
+
+
+def test_what_listens_on_its_own_loopback_meant_to_serve():
+    with socket.create_server(("127.0.0.1", 0)) as inward:
+        port = inward.getsockname()[1]
+        (link,) = links.find_links(
+            Stack("shop", containers=[container("api", depends_on="web:service_started:false"), container("web", exposed=[port], pid=os.getpid())])
+        )
+        refused = links._Result(resolved=True, connected=False, failure="refused")
+        assert not links._was_not_meant(link, refused)
+    assert links._was_not_meant(link, refused)
+    assert not links._was_not_meant(link, links._Result(resolved=True, connected=False, failure="timeout"))
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="entering a network namespace needs root")
 def test_links_are_really_tried():
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_server(("127.0.0.1", 0)) as gone:
