@@ -264,7 +264,9 @@ class _Collection:
         server, asynchronous = server_of(first, [process for some in workers for process in some])
         variable, url = next(((variable, url) for variable, url in database_urls(first.env) if not url.is_socket), (None, None))
         target = _instance_of(url, instances)
-        driver, blocking = driver_of(url) if counted or server else (None, None)
+        # Variables such as DB_HOST and DB_PORT say nothing of a driver.
+        names_driver = variable is not None and "://" in first.env[variable]
+        driver, blocking = driver_of(url) if names_driver and (counted or server) else (None, None)
         name = f"{stack.name}/{service}"
         processes = counted or (sum(map(declared_processes, running)) if server else None)
         settings: Facts = {key: None for one in _VARIABLES for key in (one, f"{one}_from")}
