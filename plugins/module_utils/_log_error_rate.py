@@ -33,6 +33,9 @@ Facts = dict[str, t.Any]
 MAX_SHOWN_GROUPS = 50
 MAX_SAMPLE_CHARACTERS = 500
 SKEW_SECONDS = 5.0
+#: From here on a log's clock is another one than the host's.
+CLOCK_SECONDS = 600.0
+_ZONE_LEEWAY_SECONDS = 120.0
 #: Formats without a learned beginning are read this much slower, and so this much less of them.
 SLOWNESS = 4
 
@@ -88,6 +91,7 @@ class _Result:
     truncated: bool = False
     reason: t.Optional[str] = None
     reached_back: bool = False
+    clock_offset_seconds: t.Optional[float] = None
     assumptions: list[str] = dataclasses.field(default_factory=list)
     errors: list[CheckError] = dataclasses.field(default_factory=list)
 
@@ -405,6 +409,20 @@ def _learn(source: Source, file: LogFile, begin: int, result: _Result, scanner: 
     scanner.learn(sample.split(b"\n")[1 if begin else 0 : -1] + late.split(b"\n")[1:-1])
     if scanner.timed is not None:
         scanner.assembler.time = scanner.timed
+        newest = next((when for when in map(scanner.time_of, reversed(late.split(b"\n"))) if when is not None), None)
+        result.clock_offset_seconds = clock_offset(newest, file.modified) if newest is not None else None
+
+
+def clock_offset(newest: float, written: float) -> t.Optional[float]:
+    """Return by how many seconds the clock of a log is wrong that was *written* to last when its *newest* line says; ``None`` where it is not.
+
+    A line cannot be written before its time. Its file may well be changed later (by a copy, a touch): behind is a clock only
+    where it is so by whole half hours, as zones are.
+    """
+    offset = newest - written
+    ahead = offset > CLOCK_SECONDS
+    behind = offset < -CLOCK_SECONDS and abs(offset) < 15 * 3600 and abs((offset + 900) % 1800 - 900) < _ZONE_LEEWAY_SECONDS
+    return round(offset, 1) if ahead or behind else None
 
 
 def _seek(source: Source, file: LogFile, result: _Result, scanner: Scanner) -> _Region:
@@ -506,7 +524,7 @@ def _source_facts(result: _Result, options: LogOptions, start: float, end: float
         )
     known = result.reached_back and not result.truncated and tally.baseline.end > tally.baseline.start
     last = tally.last_time if tally.last_time is not None else _written_before(result, start)
-    if last is not None and last > now + 600:
+    if last is not None and last > now + CLOCK_SECONDS:
         result.assumptions.append(f"its last record is {int(last - now) // 60} minutes in the future: its zone may be another")
     groups = sorted(window.groups.values(), key=lambda group: (-(min(group.level, ERROR)), -group.count, group.shape))
     return {
@@ -531,6 +549,7 @@ def _source_facts(result: _Result, options: LogOptions, start: float, end: float
         "baseline_errors": tally.baseline.errors if known else None,
         "last_record_at": rfc3339(last),
         "last_record_age_seconds": round(max(0.0, now - last), 3) if last is not None else None,
+        "clock_offset_seconds": result.clock_offset_seconds if result.source.type == "file" else None,
         "time_assumption": "; ".join(result.assumptions) or None,
         "histogram": histogram,
         "groups": [_group_facts(group, result, tally.baseline if known else None, redactor, kinds, number) for number, group in enumerate(groups)][

@@ -323,6 +323,13 @@ sources:
       type: float
       returned: always
       sample: 1.88
+    clock_offset_seconds:
+      description:
+        - By how many seconds the newest line of a file is ahead of when the file was written to; negative where it is behind by whole half hours, as zones are.
+        - Null where the two agree, and for logs that are no files. A log with an offset is not read for the right time.
+      type: float
+      returned: always
+      sample: 28800.4
     time_assumption:
       description: What was assumed about times, for example that those without a zone are UTC.
       type: str

@@ -77,6 +77,25 @@ def test_nothing_is_new_where_the_log_does_not_reach_back(tmp_path: pathlib.Path
 
 
 @pytest.mark.parametrize(
+    ("newest", "expected"),
+    [
+        (28800, 28800.0),
+        (700, 700.0),
+        (300, None),
+        (0, None),
+        (-300, None),
+        (-700, None),
+        (-19802, -19802.0),
+        (-29000, None),
+        (-72000, None),
+    ],  # fmt: skip
+)
+def test_a_log_of_another_zone_is_told_from_one_that_was_touched(tmp_path: pathlib.Path, newest: float, expected: float | None) -> None:
+    dummy, source = run(write(tmp_path / "app.log", [line(NOW + newest - 10 * number, "info", "ok") for number in range(50, -1, -1)]))
+    assert source["clock_offset_seconds"] == expected
+
+
+@pytest.mark.parametrize(
     ("options", "status"),
     [
         ({}, "ok"),
