@@ -27,7 +27,7 @@ import typing as t
 from testbedlib import hosts, images
 from testbedlib.console import CommandFailed, run, say, succeeds
 
-from . import accuracy_table, cases, score
+from . import accuracy_table, cases, recordings, score
 from .changes import Change
 from .faults import FAULTS, Fault
 from .profiles import DIRECTORY, PROFILES, Profile
@@ -43,8 +43,6 @@ DIAGNOSE_SECONDS = 180
 UP_SECONDS = 180
 LOAD_SECONDS = 300
 START_ATTEMPTS = 3
-#: All hosts of the test bed share one machine's processors: what these say is true, and nothing that was injected.
-BUSY = ("cpu-overloaded", "cpu-stolen", "disk-io-wait")
 
 COLLECTOR = "/usr/local/lib/stackops-accuracy"
 _COLLECT = """import json, sys
@@ -193,7 +191,7 @@ class Lab:
         """Run the playbook and return the host's row, why it crashed where it did, and how long it took."""
         reports = self._reports / case.name
         shutil.rmtree(reports, ignore_errors=True)
-        variables = {"diagnose_report_dir": str(reports), "diagnose_disabled_rules": list(BUSY), **case.diagnose}
+        variables = {"diagnose_report_dir": str(reports), "diagnose_disabled_rules": list(recordings.disabled_rules(case)), **case.diagnose}
         argv = [str(BIN / "ansible-playbook"), "-i", str(self._inventories[case.user]), "playbooks/diagnose.yml", "-e", json.dumps(variables)]
         env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
         began = time.monotonic()
@@ -220,14 +218,15 @@ class Lab:
         shutil.rmtree(reports.parent, ignore_errors=True)
         began = time.monotonic()
         limit = str(case.diagnose.get("diagnose_timeout_seconds", 60))
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         try:
             collected = run(["docker", "exec", "--user", case.user, self.host, "python3", f"{COLLECTOR}/collect.py", limit], DIAGNOSE_SECONDS)
-            row = self._judged(case, json.loads(collected.stdout), "")
+            found = json.loads(collected.stdout)
+            row = recordings.Recording(case.name, now, {**found["host"], "name": self.host}, found["facts"]).row(case)
         except (CommandFailed, ValueError) as error:
             return {}, str(error)[-300:], time.monotonic() - began
         seconds = time.monotonic() - began
         reports.mkdir(parents=True)
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         (reports / "report.json").write_text(json.dumps({"generated_at": now, "hosts": {self.host: row}}), "utf-8")
         return row, "", seconds
 
@@ -235,34 +234,15 @@ class Lab:
 
     def judge_again(self, case: cases.Case, record: Record) -> Record:
         """Return the record of a case that was measured before, with the facts kept from then and the rules of now."""
-        latest = self._reports / case.name / "latest" / "report.json"
-        if not latest.exists():
+        recording = self.recording(case.name)
+        if recording is None:
             return record
-        report = json.loads(latest.read_bytes())
-        ((dummy, row),) = report["hosts"].items()
-        again = self.record(case, self._judged(case, row, report["generated_at"]), "")
-        return {**again, "seconds": record["seconds"], "direct": record["direct"], "again": True}
+        return {**self.record(case, recording.row(case), ""), "seconds": record["seconds"], "direct": record["direct"], "again": True}
 
-    def _judged(self, case: cases.Case, collected: t.Mapping[str, t.Any], now: str) -> dict[str, t.Any]:
-        """Return the host's row over *collected* facts with the rules of the checkout."""
-        from ansible_collections.stackops.runbook.plugins.plugin_utils import _judge, _rules, _trends
-
-        with _RULES_LOCK:
-            if "rules" not in _RULES:
-                _RULES["rules"] = _rules.load_rules([str(ROOT / "roles/diagnose/rules")], None, BUSY)
-        known = collected["facts"]
-        facts = {**known, "trends": known.get("trends") or _trends.trends(known, collected["host"].get("collected_at"), None)}
-        options = {
-            "now": now,
-            "silences": case.diagnose.get("diagnose_silences", ()),
-            "thresholds": case.diagnose.get("diagnose_thresholds", {}),
-        }
-        row: dict[str, t.Any] = _judge.judge_host(_RULES["rules"], self.host, {"host": collected["host"], "facts": facts}, options)
-        return row
-
-
-_RULES: dict[str, t.Any] = {}
-_RULES_LOCK = threading.Lock()
+    def recording(self, case: str) -> t.Optional[recordings.Recording]:
+        """Return what the last diagnosis of *case* was made from."""
+        latest = self._reports / case / "latest" / "report.json"
+        return recordings.Recording.of_report(case, json.loads(latest.read_bytes())) if latest.exists() else None
 
 
 def _load(reference: str, host: str) -> None:
@@ -364,6 +344,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--again", action="store_true", help="judge the facts of the last run with the rules of now; touch no host")
     parser.add_argument("--list", action="store_true", help="list the cases")
     parser.add_argument("--write", type=pathlib.Path, metavar="FILE", help="write the table of all results to this Markdown file, and the results beside it")
+    parser.add_argument("--record", action="store_true", help="keep what was collected in every case, for the unit tests of the rules")
     parser.add_argument("--minutes", type=float, default=75, help="begin no case after so long; default: 75")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="use so many hosts for each stack; default: 1")
     parser.add_argument("--direct", action="store_true", help="collect and judge without ansible-playbook between them, which takes a third of the time")
@@ -384,7 +365,18 @@ def main(argv: t.Optional[t.Sequence[str]] = None) -> int:
         _judge_again(profiles, wanted)
     elif not _measure_all(profiles, wanted, options):
         return 1
+    if options.record:
+        for profile in profiles:
+            _record(profile)
     return _conclude(profiles, wanted, options.write)
+
+
+def _record(profile: Profile) -> None:
+    """Keep what was collected in the cases of *profile*; a case that was not measured keeps what there is of it."""
+    lab, names = Lab(profile, 1), [case.name for case in profile.cases()]
+    kept = recordings.load(profile.name)
+    found = [lab.recording(name) or kept.get(name) for name in names]
+    recordings.write(profile.name, [one for one in found if one is not None])
 
 
 def _judge_again(profiles: t.Sequence[Profile], wanted: t.Mapping[str, t.Sequence[cases.Case]]) -> None:
