@@ -39,6 +39,11 @@ _DEFAULT_PORTS = {
 }  # fmt: skip
 # Only a name of the stack makes one of these a link: most of them are public addresses or lists of allowed origins.
 _PUBLIC_SCHEMES = frozenset({"http", "https", "ws", "wss", "grpc", "tcp"})
+#: MYSQL_HOST says what listens there, and so where.
+_PRODUCT_PORTS = {
+    "MYSQL": 3306, "MARIADB": 3306, "MONGO": 27017, "REDIS": 6379, "VALKEY": 6379, "RABBITMQ": 5672, "AMQP": 5672, "MEMCACHE": 11211, "NATS": 4222,
+    "KAFKA": 9092, "ELASTIC": 9200, "OPENSEARCH": 9200, "CLICKHOUSE": 8123, "POSTGRES": 5432, "PGHOST": 5432,
+}  # fmt: skip
 _ROLE_PORTS = {"postgres": 5432, "cache": 6379}
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9.-]*)(?:\+[A-Za-z0-9_]+)?://([^\s/?#'\"<>]+)")
 _PLACE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*):([0-9]{1,5})")
@@ -125,8 +130,10 @@ def _places(variable: str, env: t.Mapping[str, str], names: t.Mapping[str, str],
     port = next((env[name] for name in (stem + "PORT", stem + "port", variable + "_PORT") if env.get(name, "").strip().isdecimal()), None)
     if port is not None and len(port.strip()) < 6:
         yield value, int(port)
-    elif ports.get(names[value.lower()]):
-        yield value, int(ports[names[value.lower()]] or 0)
+    else:
+        usual = next((port for word, port in _PRODUCT_PORTS.items() if word in variable.upper()), None) or ports.get(names[value.lower()])
+        if usual:
+            yield value, usual
 
 
 def _places_in_urls(value: str, names: t.Mapping[str, str]) -> t.Iterator[tuple[str, int]]:
@@ -156,10 +163,9 @@ def _known_port(container: ContainerRef) -> t.Optional[int]:
     return usual if usual and (not exposed or usual in exposed) else None
 
 
-def _main_port(container: ContainerRef) -> t.Optional[int]:
-    """Return the TCP port that *container* most likely serves; ``None`` where nothing says."""
-    exposed = container.exposed_ports
-    return _known_port(container) or (exposed[0] if exposed else None)
+def _exposed_port(container: ContainerRef) -> t.Optional[int]:
+    """Return the first TCP port that *container* or its image exposes, which is what it serves unless something says otherwise."""
+    return container.exposed_ports[0] if container.exposed_ports else None
 
 
 def _dependencies(stack: Stack, container: ContainerRef) -> list[str]:
@@ -194,30 +200,34 @@ def find_links(stack: Stack) -> list[Link]:
     first: dict[str, ContainerRef] = {}
     for container in siblings:
         first.setdefault(container.service, container)
-    ports = {service: _main_port(container) for service, container in first.items()}
+    known = {service: _known_port(container) for service, container in first.items()}
     chosen = {container.service for container in stack.containers if not container.oneoff and not _has_finished(container)}
-    return [link for service, source in first.items() if service in chosen for link in _links_of(source, stack, first, names, ports)]
+    return [link for service, source in first.items() if service in chosen for link in _links_of(source, stack, first, names, known)]
 
 
 def _links_of(
-    source: ContainerRef, stack: Stack, first: t.Mapping[str, ContainerRef], names: t.Mapping[str, str], ports: t.Mapping[str, t.Optional[int]]
+    source: ContainerRef, stack: Stack, first: t.Mapping[str, ContainerRef], names: t.Mapping[str, str], known: t.Mapping[str, t.Optional[int]]
 ) -> list[Link]:
     here = _networks(source, stack)
+    ports = {service: known[service] or _exposed_port(container) for service, container in first.items()}
 
-    def link(host: str, port: int, service: t.Optional[str], origin: str) -> Link:
+    def link(host: str, port: int, service: t.Optional[str], origin: str, assumed: bool = False) -> Link:
         target = first.get(service or "")
         shared = sorted(here & _networks(target, stack)) if target else []
-        return Link(source, host, port, service, origin, tuple(shared))
+        return Link(source, host, port, service, origin, tuple(shared), target.pid if target and assumed else None)
 
     # A database server's own environment describes itself.
-    pairs = environment_links(source.env, names, ports) if source.role != "postgres" else []
-    links = [link(host, port, names.get(host.lower()), "environment") for host, port in pairs if names.get(host.lower()) != source.service]
+    env = source.env if source.role != "postgres" else {}
+    named = environment_links(env, names, known)
+    pairs = [(pair, pair not in named) for pair in environment_links(env, names, ports)]
+    links = [
+        link(host, port, names.get(host.lower()), "environment", assumed) for (host, port), assumed in pairs if names.get(host.lower()) != source.service
+    ]
     covered = {one.to_service for one in links}
     for service in _dependencies(stack, source):
         port = ports.get(service)
         if port and service not in covered and service != source.service:
-            one, target = link(service, port, service, "depends_on"), first[service]
-            links.append(one if _known_port(target) else dataclasses.replace(one, assumed_of_pid=target.pid))
+            links.append(link(service, port, service, "depends_on", known[service] is None))
     return links
 
 

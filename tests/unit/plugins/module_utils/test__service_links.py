@@ -89,6 +89,19 @@ def test_host_and_port_variables_belong_together():
     assert links.environment_links({"PGHOST": "db", "PGPORT": "6432", "PGUSER": "app"}, NAMES, PORTS) == [("db", 6432)]
 
 
+def test_a_product_in_the_variables_name_says_the_port_before_the_image_does():
+    assert links.environment_links({"MYSQL_HOST": "db", "REDIS_HOSTNAME": "cache", "API_HOST": "api"}, NAMES, {**PORTS, "db": 8000, "cache": None}) == [
+        ("api", 8000), ("db", 3306), ("cache", 6379),
+    ]  # fmt: skip
+
+
+def test_a_host_alone_takes_the_exposed_port_for_an_assumption():
+    web = container("web", ["API_HOST=api", "QUEUE_URL=amqp://queue"])
+    (to_api, to_queue) = links.find_links(Stack("shop", containers=[web, container("api", exposed=[8000], pid=7), container("queue", exposed=[9], pid=8)]))
+    assert (to_api.to_port, to_api.assumed_of_pid) == (8000, 7)
+    assert (to_queue.to_port, to_queue.assumed_of_pid) == (5672, None)
+
+
 @given(st.dictionaries(st.text(max_size=12), st.text(max_size=80), max_size=5))
 def test_any_environment_gives_legal_links(env):
     for host, port in links.environment_links(env, NAMES, PORTS):
