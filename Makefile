@@ -13,9 +13,9 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 VERSION := $(shell sed -n 's/^version: *//p' galaxy.yml)
 TARBALL := build/stackops-runbook-$(VERSION).tar.gz
 # The longest first: two run side by side.
-STAGES := backup-faults live e2e molecule unit sanity lint install
+STAGES := backup-faults live e2e molecule accuracy-spread unit sanity lint install
 
-.PHONY: accuracy help demo demo-down env engine install lint live molecule sanity unit test build e2e backup-faults faults
+.PHONY: accuracy accuracy-spread help demo demo-down env engine install lint live molecule sanity unit test build e2e backup-faults faults
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,7 +64,10 @@ faults: engine ## All faults of backup and restore, killed after every single st
 	@ALL_STEPS=1 python -m pytest tests/faults
 
 accuracy: engine ## How right the diagnosis is, on real faults; writes docs/accuracy.md
-	@python tests/faults/measure-accuracy --jobs 2 --write docs/accuracy.md
+	@python tests/faults/measure-accuracy --jobs 2 --record --write docs/accuracy.md
+
+accuracy-spread: engine ## A few cases of every kind of the above
+	@python tests/faults/measure-accuracy --spread --minutes 20
 
 molecule: env ## Every Molecule scenario on real hosts, or make molecule SCENARIOS="diagnose …"
 	@tests/tools/molecule $(SCENARIOS)

@@ -62,9 +62,7 @@ EXPECTED = {
     ),
     "airflow": Expected(
         {"postgres": "postgres", "redis": "cache"},
-        frozenset(
-            f"{service} {link}" for service in ("airflow-webserver", "airflow-scheduler", "airflow-worker") for link in ("postgres:5432", "redis:6379")
-        ),
+        frozenset(f"{service} {link}" for service in ("airflow-webserver", "airflow-scheduler", "airflow-worker") for link in ("postgres:5432", "redis:6379")),
         "postgres",
         jobs=frozenset({"airflow-init"}),
         checked=frozenset({"postgres", "redis", "airflow-webserver", "airflow-scheduler", "airflow-worker"}),
@@ -130,7 +128,8 @@ class Running:
 
 @pytest.fixture(scope="module")
 def projects(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[dict[str, Running]]:
-    built = subprocess.run([str(ROOT / "tests/testbed/testbed"), "images", "second-api", "postgres:17", "postgres:15", "second-cache"], capture_output=True, check=False)
+    images = ["second-api", "postgres:17", "postgres:15", "second-cache"]
+    built = subprocess.run([str(ROOT / "tests/testbed/testbed"), "images", *images], capture_output=True, timeout=900, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
     running = {name: Running(name, tmp_path_factory.mktemp("public")) for name in EXPECTED}
     try:

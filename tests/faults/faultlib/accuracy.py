@@ -295,20 +295,23 @@ def told(record: Record) -> str:
     return text
 
 
-def _work_off(lab: Lab, waiting: queue.SimpleQueue[cases.Case], results: Results, deadline: float) -> None:
-    """Measure what is waiting, case after case, on one host."""
+def _work_off(lab: Lab, waiting: queue.SimpleQueue[cases.Case], results: Results, deadline: float, looks: int) -> None:
+    """Measure what is waiting, case after case, on one host; what is missed, up to *looks* times."""
     lab.up()
     while time.monotonic() < deadline:
         try:
             case = waiting.get_nowait()
         except queue.Empty:
             return
-        record = _measure(lab, case)
-        if record is None:
-            say(f"{lab.profile.name}: NONE {case.name}: could not be injected")
-            continue
-        results.keep(record)
-        say(f"{lab.profile.name}: {told(record)}")
+        for dummy in range(looks):
+            record = _measure(lab, case)
+            if record is None:
+                say(f"{lab.profile.name}: NONE {case.name}: could not be injected")
+                break
+            results.keep(record)
+            say(f"{lab.profile.name}: {told(record)}")
+            if _is_good(record):
+                break
     say(f"{lab.profile.name}: out of time")
 
 
@@ -338,7 +341,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--stack", action="append", choices=sorted(PROFILES), help="only this stack; may be given again")
     parser.add_argument("--case", action="append", metavar="NAME", help="only this case; may be given again")
     parser.add_argument("--group", action="append", metavar="NAME", help="only this group, or kind: fault, chain, combined, healthy")
-    parser.add_argument("--spread", action="store_true", help="only a few of every kind, for continuous integration")
+    parser.add_argument("--spread", action="store_true", help="only a few of every kind, for continuous integration; what is missed is looked at twice")
     parser.add_argument("--resume", action="store_true", help="go on with what has no result yet")
     parser.add_argument("--missed", action="store_true", help="with --resume: what had a wrong result as well")
     parser.add_argument("--again", action="store_true", help="judge the facts of the last run with the rules of now; touch no host")
@@ -368,7 +371,7 @@ def main(argv: t.Optional[t.Sequence[str]] = None) -> int:
     if options.record:
         for profile in profiles:
             _record(profile)
-    return _conclude(profiles, wanted, options.write)
+    return _conclude(profiles, wanted, options)
 
 
 def _record(profile: Profile) -> None:
@@ -397,12 +400,14 @@ def _measure_all(profiles: t.Sequence[Profile], wanted: t.Mapping[str, t.Sequenc
     images.ensure(tuple(dict.fromkeys(("base:trixie", *images.DEFAULT, *(name for profile in profiles for name in profile.images)))))
     CACHE.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + 60 * options.minutes
+    # What a spread is for is to notice a rule that broke: a machine that was busy for a moment is no reason to stop a release.
+    looks = 2 if options.spread else 1
     failures: list[str] = []
     threads = []
 
     def work(lab: Lab, waiting: queue.SimpleQueue[cases.Case], results: Results) -> None:
         try:
-            _work_off(lab, waiting, results, deadline)
+            _work_off(lab, waiting, results, deadline, looks)
         except CommandFailed as error:
             failures.append(f"{lab.host}: {error}")
 
@@ -426,19 +431,25 @@ def _measure_all(profiles: t.Sequence[Profile], wanted: t.Mapping[str, t.Sequenc
     return not failures
 
 
-def _conclude(profiles: t.Sequence[Profile], wanted: t.Mapping[str, t.Sequence[cases.Case]], write: t.Optional[pathlib.Path]) -> int:
-    """Print the tables of what was wanted, write those of all there is, and say which bars are missed."""
-    missed = []
+def _conclude(profiles: t.Sequence[Profile], wanted: t.Mapping[str, t.Sequence[cases.Case]], options: argparse.Namespace) -> int:
+    """Print the tables of what was wanted, write those of all there is, and say which bars are missed; a spread is not about time."""
+    missed: list[str] = []
+    measured: list[Record] = []
     for profile in profiles:
         names = {case.name for case in wanted[profile.name]}
         records = [record for name, record in Results(profile).records.items() if name in names]
+        measured += records
         sys.stdout.write(f"\n{profile.title}\n\n{accuracy_table.table(records)}\n")
-        missed += [f"{profile.name}: {line}" for line in score.missed_bars(records)]
+        missed += [f"{profile.name}: {line}" for line in score.missed_bars(records, timed=not options.spread)]
+        missed += [f"{profile.name}: {name} was not measured" for name in sorted(names - {record["name"] for record in records})]
     sys.stdout.writelines(f"missed: {line}\n" for line in missed)
-    if write:
+    if options.spread:
+        right = sum(_is_good(record) for record in measured)
+        sys.stdout.write(f"{right} passed, {sum(map(len, wanted.values())) - right} failed\n")
+    if options.write:
         stacks = []
         for profile in PROFILES.values():
             kept = Results(profile).records
             stacks.append((profile.title, [(case, kept.get(case.name)) for case in profile.cases()]))
-        accuracy_table.write(write, stacks)
+        accuracy_table.write(options.write, stacks)
     return 1 if missed else 0

@@ -29,9 +29,9 @@ class Answer(http.server.BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         """Log as the rest does."""
-        logger.info(format, *args)
+        logger.info(*args)
 
 
 def main(ports: list[int]) -> None:

@@ -154,6 +154,7 @@ def test_bars_are_reached_or_named():
     missed = score.missed_bars([_record("1", right=False), _record("2", "healthy", wrong=["x"]), _record("3", "chain", right=False, crash="x", seconds=9)])
     assert len(missed) == 5
     assert score.missed_bars([_record("1", seconds=7)]) == ["the median diagnosis takes 7.0 s, wanted less than 5 s"]
+    assert score.missed_bars([_record("1", seconds=7)], timed=False) == []
 
 
 def test_page_shows_every_group_and_every_case(tmp_path):
