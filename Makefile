@@ -13,9 +13,9 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 VERSION := $(shell sed -n 's/^version: *//p' galaxy.yml)
 TARBALL := build/stackops-runbook-$(VERSION).tar.gz
 # The longest first: two run side by side.
-STAGES := backup-faults live e2e molecule accuracy-spread unit sanity lint install
+STAGES := backup-faults live e2e molecule accuracy-spread unit bench-short sanity lint install
 
-.PHONY: accuracy accuracy-spread help demo demo-down env engine install lint live molecule sanity unit test build e2e backup-faults faults
+.PHONY: accuracy accuracy-spread bench bench-short help demo demo-down env engine install lint live molecule sanity unit test build e2e backup-faults faults
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,12 @@ accuracy: engine ## How right the diagnosis is, on real faults; writes docs/accu
 
 accuracy-spread: engine ## A few cases of every kind of the above
 	@python tests/faults/measure-accuracy --spread --minutes 20
+
+bench: engine ## How fast everything is, beside what it is compared with; writes docs/benchmarks.md
+	@python tests/benchmarks/run_all.py --write docs/benchmarks.md
+
+bench-short: env ## What of it takes little time; fails below 0.7 of a bar
+	@python tests/benchmarks/run_all.py --short
 
 molecule: env ## Every Molecule scenario on real hosts, or make molecule SCENARIOS="diagnose …"
 	@tests/tools/molecule $(SCENARIOS)

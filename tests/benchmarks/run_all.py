@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+# Copyright (c) 2026, stackops.runbook contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Run every benchmark one after the other, and write one table with all bars.
+
+    make bench            all of it, and docs/benchmarks.md
+    make bench-short      what is fast and only about processor time; fails where a median of five is below 0.7 of a bar
+
+Each benchmark also runs alone and explains itself there; this knows only how to call it and which of its figures have a bar.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import json
+import pathlib
+import subprocess
+import sys
+import time
+import typing as t
+
+import benchlib
+from benchlib import Row
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+RESULTS = ROOT / "build" / "benchmarks"
+Data = t.Any
+
+
+# -- which figures of each have a bar -----------------------------------------------------------------------------------
+
+
+def rows_of(data: Data) -> list[Row]:
+    """Return the rows that a benchmark wrote itself."""
+    return [Row.of(row) for row in data["rows"]]
+
+
+def logs(data: Data) -> list[Row]:
+    """Return the rows of ``bench_logs``: speed by wall clock for our own bars, processor time beside the others."""
+    found = {row["name"]: row for row in data["rows"]}
+    rows = []
+    for name, bar in (("whole file, in order", 500.0), ("whole file, shuffled", 250.0)):
+        one = found[name]
+        rows.append(Row("log analysis", f"{name}, {one['file_mb']} MB", one["mb_per_s"], "MB/s", ">=", bar, f"{one['wall_s']:.2f} s"))
+    for name in ("last hour of three days", "last hour of thirty days"):
+        if name in found:
+            one = found[name]
+            rows.append(Row("log analysis", f"{name}, {one['file_mb']} MB", one["wall_s"], "s", "<", 0.2, f"{one['wall_s']:.3f} s, {one['peak_mib']} MiB"))
+    mine = found["whole file, for comparison"]
+    for name in ("python, json.loads per line", "grep | jq | sort | uniq (the guide)", "jq alone"):
+        if name in found:
+            rows.append(_beside(f"beside {name}, {mine['file_mb']} MB", mine, found[name]))
+    for name in ("goaccess", "lnav"):
+        if name in found:
+            rows.append(_beside(f"access log, beside {name}, {found[name]['file_mb']} MB", found["whole file, combined"], found[name]))
+    return rows
+
+
+def _beside(what: str, ours: Data, other: Data) -> Row:
+    return Row("log analysis", what, other["wall_s"] / ours["wall_s"], "times as fast", ">=", 1.0, f"{ours['wall_s']:.2f} s", f"{other['wall_s']:.2f} s")
+
+
+def logs_short(data: Data) -> list[Row]:
+    """Return what of ``bench_logs`` is told by processor time, which other work on the machine does not lengthen."""
+    found = {row["name"]: row for row in data["rows"]}
+    bars = (("whole file, in order", 500.0), ("whole file, shuffled", 250.0))
+    return [Row("log analysis", f"{name}, by processor time", found[name]["mb_per_cpu_s"], "MB/s", ">=", bar) for name, bar in bars]
+
+
+def checks(data: Data) -> list[Row]:
+    """Return the rows of ``bench_checks``."""
+    rows = []
+    for row in data["rows"]:
+        cpu, memory = row["bar"]
+        rows.append(Row("a check by cron", f"{row['check']}: processor time", row["cpu_s"], "s", "<", cpu))
+        rows.append(Row("a check by cron", f"{row['check']}: memory", row["peak_mib"], "MiB", "<", memory))
+    return rows
+
+
+def backup(data: Data) -> list[Row]:
+    """Return the rows of ``bench_backup``."""
+    rows = []
+    for row in data["table"]:
+        guide = f"the guide's commands: {row['guide']:.1f} {row['unit']}" if row["guide"] is not None else ""
+        rows.append(Row("backup and restore", row["what"], row["value"], row["of"], row["sign"], row["bar"], f"{row['ours']:.1f} {row['unit']}", guide))
+    return rows
+
+
+def redaction(data: Data) -> list[Row]:
+    """Return the rows of ``bench_redaction``."""
+    bars = {"redact logs": 20.0}
+    return [Row("redaction", name, row["mb_per_s"], "MB/s", ">=", bars.get(name), f"{row['seconds']:.2f} s") for name, row in data.items()]
+
+
+def diagnose(data: Data) -> list[Row]:
+    """Return the rows of ``bench_diagnose``."""
+    ours = f"{data['median_seconds']['diagnose']:.2f} s"
+    return [Row("diagnose", f"{row['ratio']}, {data['hosts']} hosts", row["value"], "times its time", "<=", row["bar"], ours) for row in data["ratios"]]
+
+
+# -- what there is ------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+    """One program beside this file: *arguments* of the whole, *short* ones for continuous integration (``None``: not there), and what to make of its JSON."""
+
+    name: str
+    rows: t.Callable[[Data], list[Row]]
+    arguments: tuple[str, ...] = ()
+    short: t.Optional[tuple[str, ...]] = None
+    short_rows: t.Optional[t.Callable[[Data], list[Row]]] = None
+
+
+BENCHMARKS = (
+    Benchmark("logs", logs, ("--megabytes", "1000", "--tenfold"), ("--megabytes", "200", "--tools-megabytes", "50", "--no-tools"), logs_short),
+    Benchmark("checks", checks, (), ("--large", "200", "--no-engine")),
+    Benchmark("redaction", redaction, (), ("--megabytes", "5")),
+    Benchmark("postgres", rows_of),
+    Benchmark("compose", rows_of),
+    Benchmark("diagnose", diagnose),
+    Benchmark("backup", backup, ("--rounds", "1")),
+)
+
+
+def measure(benchmark: Benchmark, short: bool) -> list[Row]:
+    """Run one benchmark and return its rows; a bar that it missed is told by them, a benchmark that broke ends the run."""
+    path = RESULTS / f"{benchmark.name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    arguments = benchmark.short if short and benchmark.short is not None else benchmark.arguments
+    began = time.monotonic()
+    argv = [sys.executable, str(HERE / f"bench_{benchmark.name}.py"), *arguments, "--json", str(path)]
+    done = subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL, timeout=3600, check=False)
+    if not path.exists():
+        raise SystemExit(f"{' '.join(argv)} ended with {done.returncode} and measured nothing\n{done.stdout[-2000:]}")
+    rows = (benchmark.short_rows or benchmark.rows)(json.loads(path.read_text("utf-8"))) if short else benchmark.rows(json.loads(path.read_text("utf-8")))
+    print(f"==> {benchmark.name}: {time.monotonic() - began:.0f} s\n{benchlib.table(rows, benchlib.SHORT_SHARE if short else 1.0)}", flush=True)
+    return rows
+
+
+INTRODUCTION = """# Benchmarks
+
+<!-- Made by `make bench`. -->
+
+Each line is measured beside what it is compared with, in turns and in one run; medians. What a benchmark does is told at the top of its
+program in [tests/benchmarks](https://github.com/stackops/runbook/tree/main/tests/benchmarks), and each runs alone. `make bench` measures all
+of them and writes this page. How right the diagnosis is, and how long one takes, is in [accuracy.md](accuracy.md).
+"""
+
+
+def page(rows: t.Sequence[Row], machine: str, when: str) -> str:
+    """Return the page of all *rows*."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.group, []).append(row)
+    missed = [row for row in rows if not row.met()]
+    verdict = f"{sum(row.bar is not None for row in rows) - len(missed)} of {sum(row.bar is not None for row in rows)} bars are reached."
+    parts = [INTRODUCTION, f"Measured on {when}: {machine}. {verdict}\n"]
+    parts += [f"## {group[:1].upper()}{group[1:]}\n\n{benchlib.table(some)}" for group, some in groups.items()]
+    return "\n".join(parts)
+
+
+def main() -> int:
+    """Run what is wanted, write the page, and return 1 where a bar is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--short", action="store_true", help="what continuous integration runs")
+    parser.add_argument("--only", action="append", choices=[benchmark.name for benchmark in BENCHMARKS])
+    parser.add_argument("--write", type=pathlib.Path, metavar="FILE", help="write the page there")
+    options = parser.parse_args()
+    machine = benchlib.circumstances()
+    chosen = [one for one in BENCHMARKS if (not options.short or one.short is not None) and (not options.only or one.name in options.only)]
+    rows = [row for benchmark in chosen for row in measure(benchmark, options.short)]
+    share = benchlib.SHORT_SHARE if options.short else 1.0
+    missed = [row for row in rows if not row.met(share)]
+    if options.write:
+        options.write.write_text(page(rows, machine, datetime.date.today().isoformat()), "utf-8")
+    for row in missed:
+        print(f"missed: {row.group}: {row.what}: {row.value:.2f} {row.unit}, wanted {row.sign} {row.bar:g}{' or nearly' if options.short else ''}")
+    barred = sum(row.bar is not None for row in rows)
+    print(f"{barred - len(missed)} passed, {len(missed)} failed")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
