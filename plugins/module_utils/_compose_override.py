@@ -21,7 +21,7 @@ import typing as t
 from ._compose_config import compose_version
 from ._compose_project import CONFIG_SECONDS, ComposeProject, said
 from ._container_stats import StatsSampler
-from ._discovery import ContainerRef
+from ._discovery import OVERRIDE_OF, ContainerRef
 from ._envelope import CheckError, human_bytes
 from ._files import write_whole
 from ._guarded_files import told
@@ -33,13 +33,6 @@ _UNITS = {"": 1, "b": 1, "k": 1024, "kb": 1024, "m": 1024**2, "mb": 1024**2, "g"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 0.000001}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:h|ms|us|m|s))+")
-#: By the name of the project's own file: those that Compose itself lays over it.
-_OVERRIDE_OF = {
-    "compose.yaml": "compose.override.yaml",
-    "compose.yml": "compose.override.yml",
-    "docker-compose.yml": "docker-compose.override.yml",
-    "docker-compose.yaml": "docker-compose.override.yaml",
-}
 #: Times of a health check, and the parameters that have them: `timeout` is that of the engine's connection.
 _TIMES = {"interval": "interval", "timeout": "timeout_health", "start_period": "start_period"}
 _OTHER_NAME = "compose.stackops.yml"
@@ -161,7 +154,7 @@ def override_path(config_files: t.Sequence[str], is_ours: t.Callable[[str], bool
     ours = next((path for path in config_files if is_ours(path)), None)
     own = [path for path in config_files if path != ours]
     directory = os.path.dirname(own[0] if own else config_files[0])
-    usual = _OVERRIDE_OF.get(os.path.basename(own[0])) if len(own) == 1 else None
+    usual = OVERRIDE_OF.get(os.path.basename(own[0])) if len(own) == 1 else None
     by_itself = os.path.join(directory, usual) if usual else None
     if ours:
         return ours, ours == by_itself
@@ -251,7 +244,7 @@ def _files(project: ComposeProject) -> list[str]:
     if project.stack.config_files:
         return list(project.stack.config_files)
     directory = project.stack.working_dir or ""
-    found = [os.path.join(directory, name) for name in _OVERRIDE_OF if os.path.exists(os.path.join(directory, name))]
+    found = [os.path.join(directory, name) for name in OVERRIDE_OF if os.path.exists(os.path.join(directory, name))]
     if not found:
         raise CheckError(project.name, "nobody knows where its Compose file is", "Name its directory in project_src.", "missing")
     return found[:1]

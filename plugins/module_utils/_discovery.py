@@ -27,6 +27,13 @@ if t.TYPE_CHECKING:
 
 Raw = dict[str, t.Any]
 
+#: By the name of a project's own file: the one that Compose itself lays over it.
+OVERRIDE_OF = {
+    "compose.yaml": "compose.override.yaml",
+    "compose.yml": "compose.override.yml",
+    "docker-compose.yml": "docker-compose.override.yml",
+    "docker-compose.yaml": "docker-compose.override.yaml",
+}
 _PREFIX = "com.docker.compose."
 _PODMAN_PREFIX = "io.podman.compose."
 
@@ -401,16 +408,32 @@ def _stack(name: str, containers: list[ContainerRef], selection: Selection) -> S
     newest = max(ordered, key=lambda one: str(one.inspect.get("Created", "")))
     chosen = [one for one in ordered if not selection.services or one.service in selection.services]
     working_dir = compose_label(newest.labels, "project.working_dir")
+    config_files = _config_files(newest.labels)
     return Stack(
         name,
         flavour_of(newest.labels),
         working_dir,
-        _config_files(newest.labels),
+        [*config_files, *_new_override(config_files, newest.created_at)],
         chosen,
         environment_files=_paths(newest.labels.get(_PREFIX + "project.environment_file", ""), working_dir or ""),
         selected_services=selection.services,
         siblings=ordered,
     )
+
+
+def _new_override(config_files: t.Sequence[str], made_at: t.Optional[datetime.datetime]) -> list[str]:
+    """Return the override file that Compose takes by itself beside the only one of *config_files*, where no container can know of it yet.
+
+    One that was there when the newest container was made, and is not among its files, was left out on purpose.
+    """
+    usual = OVERRIDE_OF.get(os.path.basename(config_files[0])) if len(config_files) == 1 else None
+    if usual is None or made_at is None:
+        return []
+    path = os.path.join(os.path.dirname(config_files[0]), usual)
+    try:
+        return [path] if os.stat(path).st_mtime > made_at.timestamp() else []
+    except OSError:
+        return []
 
 
 def _stack_without_containers(selection: Selection) -> Stack:

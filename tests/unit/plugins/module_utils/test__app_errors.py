@@ -122,6 +122,16 @@ MESSAGES = [
     ("httpx.ConnectTimeout: timed out", "http-timeout", {}),
     ("WRONGPASS invalid username-password pair or user is disabled.", "redis-auth-failed", {}),
     (
+        '2026/11/26 08:20:44 [emerg] 1#1: unknown directive "proxy_pas" in /etc/nginx/nginx.conf:2',
+        "configuration-invalid",
+        {"reason": 'unknown directive "proxy_pas"', "path": "/etc/nginx/nginx.conf", "line": "2"},
+    ),
+    ('nginx: [emerg] host not found in upstream "api:8080" in /etc/nginx/nginx.conf:9', "name-not-resolved", {"host": "api", "port": "8080"}),
+    ("nginx: [emerg] bind() to 0.0.0.0:80 failed (98: Address already in use)", "address-in-use", {}),
+    ('FATAL:  configuration file "/etc/postgresql/postgresql.conf" contains errors', "configuration-invalid", {"path": "/etc/postgresql/postgresql.conf"}),
+    ('FATAL:  could not access file "": No such file or directory', "configuration-invalid", {}),
+    ("*** FATAL CONFIG FILE ERROR (Redis 7.0.15) ***", "configuration-invalid", {}),
+    (
         'connection to server at "10.1.2.3", port 5432 failed: received invalid response to SSL negotiation: H',
         "database-protocol-error",
         {"host": "10.1.2.3", "port": "5432"},

@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import datetime
 import json
+import os
 import pathlib
 import random
 import typing as t
@@ -175,6 +176,23 @@ def test_config_files_with_a_comma_in_their_name(tmp_path: pathlib.Path) -> None
     assert stacks_of([ContainerRef(raw)], Selection())[0].config_files == (str(odd),)
     labels["com.docker.compose.project.config_files"] = "/srv/a.yml,/srv/b.yml"
     assert stacks_of([ContainerRef(raw)], Selection())[0].config_files == ("/srv/a.yml", "/srv/b.yml")
+
+
+@pytest.mark.parametrize(("file", "override"), [("docker-compose.yml", "docker-compose.override.yml"), ("compose.yaml", "compose.override.yaml")])
+def test_an_override_file_counts_where_no_container_can_know_of_it_yet(tmp_path: pathlib.Path, file: str, override: str) -> None:
+    raw = recorded("compose_v2")[0]
+    made_at = ContainerRef(raw).created_at
+    assert made_at is not None
+    raw["Config"]["Labels"]["com.docker.compose.project.config_files"] = str(tmp_path / file)
+    for path in (tmp_path / file, tmp_path / override):
+        path.write_text("services: {}\n", encoding="utf-8")
+    os.utime(tmp_path / override, (made_at.timestamp() + 60,) * 2)
+    assert stacks_of([ContainerRef(raw)], Selection())[0].config_files == (str(tmp_path / file), str(tmp_path / override))
+    # It was there, and somebody left it out: docker compose --file docker-compose.yml up
+    os.utime(tmp_path / override, (made_at.timestamp() - 60,) * 2)
+    assert stacks_of([ContainerRef(raw)], Selection())[0].config_files == (str(tmp_path / file),)
+    raw["Config"]["Labels"]["com.docker.compose.project.config_files"] = str(tmp_path / "stack.yml")
+    assert stacks_of([ContainerRef(raw)], Selection())[0].config_files == (str(tmp_path / "stack.yml"),)
 
 
 def test_an_almost_empty_answer_breaks_nothing() -> None:
