@@ -87,7 +87,10 @@ _LEVEL_FIRST = LazyPattern(rb"(" + _UPPER + rb")(?::[ \t]{0,9}|[ \t]{1,9}(?=[\[\
 _CLF = LazyPattern(_CLF_HEAD + rb"(" + _CLF_MINUTE + _SECONDS + _ZONE + rb")\] " + _REQUEST)
 _REDIS = LazyPattern(rb"\d{1,7}:[XCSM] (\d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d(?:\.\d{1,6})?) ([.*#-]) ")
 _LOGFMT = LazyPattern(r'([A-Za-z_][\w.@-]{0,80})=("(?:[^"\\]|\\.)*"|[^\s"]*)(?=\s|$)')
-_ACCESS = LazyPattern(r'"([A-Z]{3,10}) ([^" ]{1,4000})[^"]{0,20}" (\d{3})\b|\b(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) (/\S{0,2000}) (\d{3})\b')
+_ACCESS = LazyPattern(
+    r'"([A-Z]{3,10}) ([^" ]{1,4000})[^"]{0,20}" (\d{3})\b'
+    r"|\b(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) (/\S{0,2000}?):?(?: HTTP/[\d.]{1,4})?(?: (?:[-=]?>|-|:))? (\d{3})\b"
+)
 _TOOK = LazyPattern(r"(?:\b(?:rt|urt|request_time)[=:]\"?(\d+\.\d+)|\b(\d+(?:\.\d+)?) ?ms\b)")
 _ANSI = LazyPattern(rb"\x1b\[[\d;]{0,20}m")
 _ISO = re.compile(r"(\d{4}[-/]\d\d[-/]\d\d)[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?\s?(Z|UTC|GMT|[+-]\d\d:?\d\d)?")

@@ -77,8 +77,9 @@ async def tell(request: Request, call_next: t.Callable[[Request], t.Awaitable[Re
     except Exception as error:
         logger.opt(exception=error).error("{} {} failed: {}: {}", request.method, request.url.path, type(error).__name__, error)
         return Response('{"detail": "internal error"}', 500, media_type="application/json")
-    level = "WARNING" if response.status_code >= 500 else "DEBUG"
-    logger.log(level, "{} {} -> {} in {:.0f} ms", request.method, request.url.path, response.status_code, (time.perf_counter() - begin) * 1000)
+    took_ms = (time.perf_counter() - begin) * 1000
+    level = "WARNING" if response.status_code >= 500 or took_ms >= 1000 else "DEBUG"
+    logger.log(level, "{} {} -> {} in {:.0f} ms", request.method, request.url.path, response.status_code, took_ms)
     return response
 
 

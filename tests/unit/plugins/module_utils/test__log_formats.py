@@ -83,6 +83,22 @@ def test_requests_of_access_lines(name: str, expected: list[tuple[str, str, int]
     assert [(record.method, record.path, record.status) for record in records if record is not None and record.status] == expected
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("GET /v2/labels -> 200 in 1603 ms", ("GET", "/v2/labels", 200, 1603)),
+        ("POST /orders HTTP/1.1 => 503 (12.5 ms)", ("POST", "/orders", 503, 12.5)),
+        ("DELETE /orders/7: 204 in 3ms", ("DELETE", "/orders/7", 204, 3)),
+        ("GET /orders - 404", ("GET", "/orders", 404, None)),
+        ("GET /v2/popular failed: 3 retries", None),
+    ],
+)
+def test_requests_in_words_of_an_application(words: str, expected: tuple[str, str, int, float | None] | None) -> None:
+    record = parse(f"2026-11-23 11:59:58.120 | WARNING  | api:tell:81 - {words}".encode(), Clock())
+    assert record is not None
+    assert (record.method, record.path, record.status, record.duration_ms) == (expected or (None, None, None, None))
+
+
 def test_nginx_request_time_is_in_seconds() -> None:
     line = lines_of("nginx-access_rt")[0].replace(b"rt=0.000", b"rt=1.250")
     record = parse(line, Clock())
