@@ -27,9 +27,11 @@ def read_sample(pid: t.Optional[int], container_id: str, root: str = "/") -> t.O
     if "memory" in groups:
         memory = _number(groups["memory"], "memory.usage_in_bytes")
         processor = _number(groups.get("cpuacct", ""), "cpuacct.usage")
+        times = _table(groups.get("cpu", groups.get("cpuacct", "")), "cpu.stat")
     else:
         memory = _number(groups.get("", ""), "memory.current")
-        microseconds = _table(groups.get("", ""), "cpu.stat").get("usage_usec")
+        times = _table(groups.get("", ""), "cpu.stat")
+        microseconds = times.get("usage_usec")
         processor = None if microseconds is None else microseconds * 1000
     if memory is None or processor is None:
         return None
@@ -37,7 +39,10 @@ def read_sample(pid: t.Optional[int], container_id: str, root: str = "/") -> t.O
     return {
         "read": rfc3339(utc_now()),
         "pids_stats": {"current": _number(groups.get("pids", groups.get("", "")), "pids.current")},
-        "cpu_stats": {"cpu_usage": {"total_usage": processor}},
+        "cpu_stats": {
+            "cpu_usage": {"total_usage": processor},
+            "throttling_data": {"periods": times.get("nr_periods"), "throttled_periods": times.get("nr_throttled")},
+        },
         "memory_stats": {"usage": memory, "stats": _table(directory, "memory.stat")},
     }
 

@@ -26,7 +26,10 @@ MINIMUM_INTERVAL_SECONDS = 0.5
 
 Raw = dict[str, t.Any]
 
-NOT_AVAILABLE: Raw = {"available": False, "cpu_percent": None, "memory_bytes": None, "memory_lowest_bytes": None, "memory_percent": None, "pids": None}
+NOT_AVAILABLE: Raw = {
+    "available": False, "cpu_percent": None, "throttled_percent": None, "memory_bytes": None, "memory_lowest_bytes": None, "memory_percent": None,
+    "pids": None,
+}  # fmt: skip
 
 
 class StatsSampler:
@@ -75,6 +78,7 @@ def usage(first: Raw, second: Raw, memory_limit_bytes: t.Optional[int]) -> Raw:
     return {
         "available": True,
         "cpu_percent": _cpu_percent(first, second),
+        "throttled_percent": _throttled_percent(first, second),
         "memory_bytes": memory,
         # What a request takes and gives back is not in all samples of a run.
         "memory_lowest_bytes": min((one for one in (_working_set(first), memory) if one is not None), default=None),
@@ -100,6 +104,13 @@ def _cpu_percent(first: Raw, second: Raw) -> t.Optional[float]:
     used = _cpu_nanoseconds(second) - _cpu_nanoseconds(first)
     # The counter starts again with the container.
     return round(used / 1e7 / (ended - began).total_seconds(), 1) if used >= 0 else None
+
+
+def _throttled_percent(first: Raw, second: Raw) -> t.Optional[float]:
+    """Return in how many of the periods between the samples the container had used up its share; ``None`` where it has none, or did nothing."""
+    before, after = (dict((sample.get("cpu_stats") or {}).get("throttling_data") or {}) for sample in (first, second))
+    periods, throttled = (int(after.get(name) or 0) - int(before.get(name) or 0) for name in ("periods", "throttled_periods"))
+    return round(min(100.0, 100 * throttled / periods), 1) if periods > 0 and throttled >= 0 else None
 
 
 def _cpu_nanoseconds(sample: Raw) -> int:

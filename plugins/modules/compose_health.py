@@ -511,6 +511,11 @@ containers:
           type: float
           returned: always
           sample: 12.5
+        throttled_percent:
+          description: In how many percent of the scheduler's periods the container had used up its limit and had to wait; null without a limit.
+          type: float
+          returned: always
+          sample: 0.0
         memory_bytes:
           description: Memory, without cache that can be given back at once.
           type: int

@@ -31,6 +31,7 @@ def version_1(tmp_path: pathlib.Path) -> str:
         f"memory/docker/{CONTAINER}/memory.stat": "inactive_file 245760\ntotal_inactive_file 245760\n",
         f"memory/docker/{CONTAINER}/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
         f"cpuacct/docker/{CONTAINER}/cpuacct.usage": "12632044248\n",
+        f"cpu/docker/{CONTAINER}/cpu.stat": "nr_periods 40\nnr_throttled 31\nthrottled_time 812345678\n",
         f"pids/docker/{CONTAINER}/pids.current": "6\n",
     }
     return host(tmp_path, groups, files)
@@ -44,7 +45,7 @@ def version_2(tmp_path: pathlib.Path) -> str:
         f"{scope}/memory.current": "73515008\n",
         f"{scope}/memory.stat": "anon 62083072\ninactive_file 245760\n",
         f"{scope}/memory.events": "low 0\nhigh 0\nmax 31\noom 1\noom_kill 1\n",
-        f"{scope}/cpu.stat": "usage_usec 12632044\nuser_usec 9940000\n",
+        f"{scope}/cpu.stat": "usage_usec 12632044\nuser_usec 9940000\nnr_periods 40\nnr_throttled 31\n",
         f"{scope}/pids.current": "6\n",
     }
     return host(tmp_path, f"0::/{scope}/init.scope\n", files)
@@ -56,6 +57,7 @@ def test_counters_in_the_shape_of_the_engines(version: str, request: pytest.Fixt
     assert sample is not None
     assert sample["memory_stats"]["usage"] == 73515008 and sample["memory_stats"]["stats"]["inactive_file"] == 245760
     assert sample["cpu_stats"]["cpu_usage"]["total_usage"] // 1000 == 12632044
+    assert sample["cpu_stats"]["throttling_data"] == {"periods": 40, "throttled_periods": 31}
     assert sample["pids_stats"] == {"current": 6}
     assert sample["read"].endswith("Z")
 

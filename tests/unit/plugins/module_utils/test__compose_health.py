@@ -396,6 +396,24 @@ def test_usage_by_hand() -> None:
     assert (result["memory_lowest_bytes"], usage(second, first, None)["memory_lowest_bytes"]) == (70 << 20, 70 << 20)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ({"periods": 40, "throttled_periods": 31}, {"periods": 50, "throttled_periods": 40}, 90.0),
+        ({"periods": 40, "throttled_periods": 31}, {"periods": 45, "throttled_periods": 31}, 0.0),
+        # Without a limit there are no periods; and the counters start again with the container.
+        ({"periods": 0, "throttled_periods": 0}, {"periods": 0, "throttled_periods": 0}, None),
+        ({"periods": None}, {"periods": None}, None),
+        ({"periods": 40, "throttled_periods": 31}, {"periods": 2, "throttled_periods": 2}, None),
+        (None, None, None),
+    ],
+)
+def test_periods_in_which_the_share_was_used_up(before: t.Any, after: t.Any, expected: float | None) -> None:
+    first, second = copy.deepcopy(STATS["first"]), copy.deepcopy(STATS["second"])
+    first["cpu_stats"]["throttling_data"], second["cpu_stats"]["throttling_data"] = before, after
+    assert usage(first, second, None)["throttled_percent"] == expected
+
+
 def test_an_engine_that_answers_zeros_has_no_numbers() -> None:
     nothing = {"read": "0001-01-01T00:00:00Z", "pids_stats": {}, "cpu_stats": {"cpu_usage": {"total_usage": 0}}, "memory_stats": {}}
     found = usage(nothing, nothing, None)
