@@ -15,7 +15,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.color import ANSIBLE_COLOR
 
 from ..plugin_utils._collection import collection_version
-from ..plugin_utils._diagnosis import Diagnosis, DiagnosisError, recorded_rows, rows_of_run
+from ..plugin_utils._diagnosis import Diagnosis, DiagnosisError, Rows, recorded_rows, rows_of_run
 from ..plugin_utils._handover import handover_directory
 from ..plugin_utils._support_bundle_reader import BundleError, bundle_rows
 
@@ -31,6 +31,9 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "recorded_facts": {"type": "path"},
     "bundle": {"type": "path"},
     "compare_bundle": {"type": "path"},
+    "merge": {"type": "list", "elements": "path"},
+    "keep_reports": {"type": "int", "default": 0},
+    "keep_days": {"type": "float", "default": 0},
     "view": {"type": "str", "choices": ["findings", "ports"], "default": "findings"},
     "lint_only": {"type": "bool", "default": False},
     "explain": {"type": "str"},
@@ -51,30 +54,49 @@ class ActionModule(ActionBase):
         try:
             # Only where there will be a report to take them from, and hosts that it is about.
             remedies = "json" in arguments["formats"] and not arguments["bundle"] and not arguments["recorded_facts"]
-            diagnosis = Diagnosis({**arguments, "remedies": remedies}, collection_version(), datetime.datetime.now(datetime.timezone.utc))
+            asked = {**arguments, "remedies": remedies, "check_mode": self._task.check_mode}
+            diagnosis = Diagnosis(asked, collection_version(), datetime.datetime.now(datetime.timezone.utc))
             if arguments["lint_only"]:
                 return self._lint(diagnosis)
             if arguments["explain"]:
                 return self._explain(diagnosis, arguments["explain"])
+            if arguments["merge"] is not None:
+                return self._merge(diagnosis, arguments)
             if arguments["bundle"]:
-                rows = bundle_rows(pathlib.Path(arguments["bundle"]))
+                rows: Rows = bundle_rows(pathlib.Path(arguments["bundle"]))
             elif arguments["recorded_facts"]:
                 rows = recorded_rows(pathlib.Path(arguments["recorded_facts"]))
             else:
                 rows = rows_of_run(handover_directory(C.DEFAULT_LOCAL_TMP), (task_vars or {})["ansible_play_hosts_all"])
             before = bundle_rows(pathlib.Path(arguments["compare_bundle"])) if arguments["compare_bundle"] else None
+            # Facts are read while they are judged, one host after the other.
+            report = diagnosis.judge(rows, arguments["bundle"] or arguments["recorded_facts"] or "", before)
         except (BundleError, DiagnosisError) as error:
             return {"failed": True, "changed": False, "msg": str(error)}
-        written = diagnosis.write(diagnosis.judge(rows, arguments["bundle"] or arguments["recorded_facts"] or "", before))
+        return self._write(diagnosis, report, changed=False)
+
+    def _write(self, diagnosis: Diagnosis, report: dict[str, t.Any], changed: bool) -> dict[str, t.Any]:
+        written = diagnosis.write(report)
+        if written.problem:
+            self._display.warning(written.problem)
         self._display.display(diagnosis.summary(written, color=ANSIBLE_COLOR))
         result: dict[str, t.Any] = {
-            "changed": False,
+            "changed": changed,
             "summary": written.report["summary"],
             "report": {name: str(path) for name, path in written.paths.items()},
+            "removed": list(written.removed),
         }
         if diagnosis.fails(written.report):
-            result.update(failed=True, msg=f"There is a finding of severity {arguments['fail_on']} or worse, see {written.directory}")
+            result.update(failed=True, msg=f"There is a finding of severity {diagnosis.fail_on} or worse, see {written.directory}")
         return result
+
+    def _merge(self, diagnosis: Diagnosis, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+        report = diagnosis.merge(arguments["merge"])
+        if report is None:
+            return {"changed": False, "msg": f"The latest report in {arguments['report_dir']} is of these inputs already"}
+        if self._task.check_mode:
+            return {"changed": True, "msg": f"A report of {report['summary']['hosts']} hosts would be written in {arguments['report_dir']}"}
+        return self._write(diagnosis, report, changed=True)
 
     def _explain(self, diagnosis: Diagnosis, rule: str) -> dict[str, t.Any]:
         text = diagnosis.explain(rule)

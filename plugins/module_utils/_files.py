@@ -13,8 +13,8 @@ import os
 import typing as t
 
 
-def write_whole(path: t.Union[str, os.PathLike[str]], content: bytes, mode: int = 0o600) -> None:
-    """Write *content* to *path* whole or not at all: temporary name in the same directory, fsync, rename."""
+def write_whole(path: t.Union[str, os.PathLike[str]], content: t.Union[bytes, t.Iterable[bytes]], mode: int = 0o600) -> None:
+    """Write *content*, in one piece or in parts, to *path* whole or not at all: temporary name in the same directory, fsync, rename."""
     import tempfile  # here, because those who only read would pay for it  # pylint: disable=import-outside-toplevel
 
     directory = os.path.dirname(os.path.abspath(path))
@@ -22,7 +22,7 @@ def write_whole(path: t.Union[str, os.PathLike[str]], content: bytes, mode: int 
     descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=directory)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            file.writelines((content,) if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, mode)

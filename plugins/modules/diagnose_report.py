@@ -23,13 +23,13 @@ attributes:
   check_mode:
     support: full
     details:
-      - The report is written in check mode as well. It is about the hosts and changes nothing on them.
+      - The report is written in check mode as well. It is about the hosts and changes nothing on them. A merged one (O(merge)) is not.
   diff_mode:
     support: none
   idempotent:
     support: N/A
     details:
-      - Each run writes a report of its own.
+      - Each run writes a report of its own. With O(merge), the same inputs give none the second time.
 options:
   report_dir:
     description:
@@ -115,6 +115,27 @@ options:
       - An earlier bundle. What is new, ongoing and resolved in the report is then against this one, and not against the latest report.
       - Both bundles have to call the hosts the same, see O(stackops.runbook.support_bundle_write#module:map).
     type: path
+  keep_reports:
+    description:
+      - Keep only so many of the newest reports in O(report_dir); V(0) keeps them all. The one that C(latest) means always stays, and so does
+        everything that is not a report of this module. What a report said in short stays in C(history.jsonl).
+      - In check mode no report is removed.
+    type: int
+    default: 0
+  keep_days:
+    description:
+      - Remove reports in O(report_dir) that are older than so many days, as with O(keep_reports); V(0) keeps them all.
+    type: float
+    default: 0
+  merge:
+    description:
+      - Reports on the controller, of slices of a fleet. They become one report of all their hosts, and nothing else is judged but what only shows
+        across hosts. Each is a C(report.json), packed with gzip or not, the directory of a report, a directory of reports of which the latest
+        counts, or a directory of any of these.
+      - Of a host in several of them the row of the newest report counts. A report that is damaged or of another schema is told with its reason.
+      - Where the latest report in O(report_dir) is of the same inputs, judged the same way, none is written.
+    type: list
+    elements: path
   view:
     description:
       - What the terminal shows. V(findings) is what is wrong and why, V(ports) a table of every host's ports with the fix of each bad one.
@@ -160,6 +181,18 @@ EXAMPLES = r"""
             expires: "2027-01-31"
       run_once: true
       delegate_to: localhost
+
+- name: Merge the reports of the slices of a fleet
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Merge
+      stackops.runbook.diagnose_report:
+        merge:
+          - ./slices
+        report_dir: ./merged-reports
+        rule_dirs:
+          - "{{ playbook_dir }}/rules"
 """
 
 RETURN = r"""
@@ -176,6 +209,17 @@ report:
     json: /home/ops/reports/20261123T100000Z/report.json
     markdown: /home/ops/reports/20261123T100000Z/report.md
     html: /home/ops/reports/20261123T100000Z/report.html
+msg:
+  description: What was, or in check mode would be, done.
+  returned: with O(merge), when no report is written
+  type: str
+  sample: The latest report in ./merged-reports is of these inputs already
+removed:
+  description: Names of the older reports that were removed.
+  returned: always, unless O(lint_only=true) or O(explain) is set
+  type: list
+  elements: str
+  sample: [2026-10-23T100000Z]
 rules:
   description: Number of rules that were loaded.
   returned: when O(lint_only=true)

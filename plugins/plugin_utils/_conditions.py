@@ -12,12 +12,23 @@ rule may be judged without it is for its ``requires`` to say. Their work is boun
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import datetime
 import functools
+import math
 import re
+import signal
+import threading
+import time
 import typing as t
 import urllib.parse
 import warnings
+
+try:
+    from re import _parser  # type: ignore[attr-defined]
+except ImportError:  # Python 3.10 and older have it under this name.
+    import sre_parse as _parser  # pylint: disable=deprecated-module
 
 from ._closures import Closure, ClosureCompiler, is_true
 
@@ -36,10 +47,13 @@ __all__ = ["ConditionError", "Expression", "function_names", "is_true", "metric_
 MAXIMUM_EXPRESSION = 2048
 MAXIMUM_PATTERN = 200
 _MAXIMUM_SUBJECT = 4096
+_SMALL_REPETITION = 8
 
 _PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
-# A repeated group that itself repeats can take exponential time on text that does not match.
-_NESTED_REPETITION = re.compile(r"\((?:[^()\\]|\\.)*[+*}](?:[^()\\]|\\.)*\)[+*{]")
+#: Beyond it a pattern is given up for good: what it does on one text of a log it would do on the next.
+MAXIMUM_MATCH_SECONDS = 1.0
+#: How many times over an expression may show what it is given: lists of lists of itself double with every step.
+MAXIMUM_GROWTH = 4096
 
 _ANY: list[str] = []
 _TEXT = ["string", "null"]
@@ -51,24 +65,115 @@ class ConditionError(ValueError):
     """An expression that cannot be compiled, or that failed on the facts it was given."""
 
 
+@dataclasses.dataclass
+class _Pattern:
+    """A regular expression; *slow* is one whose time grows with a power of the text's length, *given_up* one that took too long."""
+
+    compiled: re.Pattern[str]
+    slow: bool
+    given_up: bool = False
+
+    def found_in(self, subject: str) -> bool:
+        if self.given_up:
+            raise ConditionError(self._too_slow())
+        if not self.slow or threading.current_thread() is not threading.main_thread():
+            return self.compiled.search(subject) is not None
+        try:
+            with _deadline(MAXIMUM_MATCH_SECONDS):
+                return self.compiled.search(subject) is not None
+        except _TooLong:
+            self.given_up = True
+            raise ConditionError(self._too_slow()) from None
+
+    def _too_slow(self) -> str:
+        return f"the pattern {self.compiled.pattern!r} takes longer than {MAXIMUM_MATCH_SECONDS:g} s on one text: let it repeat less"
+
+
+class _TooLong(Exception):
+    """The time for one match is over."""
+
+
+@contextlib.contextmanager
+def _deadline(seconds: float) -> t.Iterator[None]:
+    """Raise :class:`_TooLong` in the block when *seconds* are over; another alarm that waits meanwhile, as that of a task's time limit, goes on."""
+
+    def on_alarm(dummy_signal: int, dummy_frame: object) -> None:
+        raise _TooLong
+
+    begin = time.monotonic()
+    handler = signal.signal(signal.SIGALRM, on_alarm)
+    left, dummy = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        if left:
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, left - (time.monotonic() - begin)))
+
+
 @functools.lru_cache(maxsize=512)
-def _pattern(text: str) -> re.Pattern[str]:
+def _pattern(text: str) -> _Pattern:
     problem = pattern_problem(text)
     if problem:
         raise ConditionError(problem)
-    return re.compile(text)
+    return _Pattern(re.compile(text), _repeats(_parsed(text)) > 1)
+
+
+def _parsed(text: str) -> t.Any:
+    return _parser.parse(text)
+
+
+def _below(argument: t.Any) -> t.Iterator[t.Any]:
+    """Yield the parts of a parsed pattern inside the *argument* of one of its operations."""
+    if isinstance(argument, _parser.SubPattern):
+        yield argument
+    elif isinstance(argument, (list, tuple)):
+        for element in argument:
+            yield from _below(element)
+
+
+def _is_open(operation: t.Any, argument: t.Any) -> bool:
+    """Return whether an operation repeats without a bound that matters."""
+    return str(operation) in ("MAX_REPEAT", "MIN_REPEAT") and argument[1] - argument[0] > _SMALL_REPETITION
+
+
+def _repeats(part: t.Any) -> int:
+    """Return how many repetitions of *part* can share out the same text among them."""
+    return sum(_is_open(operation, argument) + sum(_repeats(below) for below in _below(argument)) for operation, argument in part)
+
+
+def _explodes(part: t.Any, repeated: bool = False) -> bool:
+    """Return whether something of variable length, or a choice, is repeated: on text that does not match, every way to divide it is tried."""
+    for operation, argument in part:
+        name = str(operation)
+        varies = name in ("MAX_REPEAT", "MIN_REPEAT") and argument[0] != argument[1]
+        if name == "GROUPREF" or (repeated and (varies or (name == "BRANCH" and not _tells_apart(argument[1])))):
+            return True
+        if any(_explodes(below, repeated or _is_open(operation, argument)) for below in _below(argument)):
+            return True
+    return False
+
+
+def _tells_apart(alternatives: t.Sequence[t.Any]) -> bool:
+    """Return whether the first character says which of *alternatives* it is: then there is but one way to divide the text."""
+    firsts = [(str(alternative[0][0]), alternative[0][1]) if len(alternative) else ("", None) for alternative in alternatives]
+    return all(name == "LITERAL" for name, dummy in firsts) and len({character for dummy, character in firsts}) == len(firsts)
 
 
 def pattern_problem(text: str) -> t.Optional[str]:
     """Return why *text* is no acceptable regular expression, or ``None``."""
     if len(text) > MAXIMUM_PATTERN:
         return f"the pattern is longer than {MAXIMUM_PATTERN} characters"
-    if _NESTED_REPETITION.search(text) or re.search(r"\\[1-9]", text):
-        return f"the pattern {text!r} repeats a repeated group or refers back: its time has no bound"
     try:
         re.compile(text)
-    except re.error as error:
+        explodes = _explodes(_parsed(text))
+    except (re.error, OverflowError) as error:
         return f"the pattern {text!r} is not a regular expression: {error}"
+    except RecursionError:
+        return f"the pattern {text!r} is nested too deeply"
+    if explodes:
+        return f"the pattern {text!r} repeats what repeats or has alternatives, or refers back: its time has no bound"
     return None
 
 
@@ -142,7 +247,7 @@ def _interpreter() -> t.Any:
 
         @signature({"types": _TEXT}, {"types": ["string"]})
         def _func_matches(self, subject: t.Optional[str], pattern: str) -> t.Optional[bool]:
-            return None if subject is None else _pattern(pattern).search(subject[:_MAXIMUM_SUBJECT]) is not None
+            return None if subject is None else _pattern(pattern).found_in(subject[:_MAXIMUM_SUBJECT])
 
         @signature({"types": ["string", "array", "null"]}, {"types": ["array"]})
         def _func_contains_any(self, subject: t.Any, candidates: list[t.Any]) -> t.Optional[bool]:
@@ -216,6 +321,17 @@ def function_names() -> frozenset[str]:
     return frozenset(_interpreter()._functions.FUNCTION_TABLE)
 
 
+def _growth(node: t.Any) -> int:
+    """Return how many times over the result of *node* may hold what it is given; beyond the maximum, any number beyond it."""
+    children = [_growth(child) for child in node["children"] if isinstance(child, dict)]
+    kind = node["type"]
+    if kind in ("multi_select_list", "multi_select_dict", "function_expression"):
+        return min(sum(children), MAXIMUM_GROWTH + 1) or 1
+    if kind in ("pipe", "subexpression", "index_expression", "projection", "value_projection", "filter_projection", "flatten"):
+        return min(math.prod(children[:2]), MAXIMUM_GROWTH + 1)
+    return max(children, default=1)
+
+
 class Expression:
     """One JMESPath expression, compiled. Plain paths, which most are, are followed as they are."""
 
@@ -238,6 +354,8 @@ class Expression:
             raise ConditionError("the expression is nested too deeply") from error
         except (jmespath.exceptions.JMESPathError, PendingDeprecationWarning) as error:
             raise ConditionError(f"not JMESPath: {' '.join(str(error).split())}") from error
+        if _growth(self.parsed) > MAXIMUM_GROWTH:
+            raise ConditionError(f"the expression repeats what it is given more than {MAXIMUM_GROWTH} times")
         self.text = text
         #: Whether it gives the same for every rule, whatever the rule's own thresholds and items.
         self.shared = not re.search(r"\b(?:thresholds|item|parent)\b", text)

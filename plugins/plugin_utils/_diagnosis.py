@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
 import os
 import pathlib
 import re
@@ -19,11 +18,13 @@ import typing as t
 
 from ._explain import UnknownRule, explain_rule, find_rule
 from ._handover import take_over
-from ._html import render_html
 from ._judge import Options, SilenceError, judge_host, run_tests
+from ._merge import MergeError, findings_of_problems, read_inputs, row_of, told_of
 from ._port_table import render_ports
-from ._report import build_report, failed_row, fired, read_previous, unreachable_row, write_report
+from ._publish import Retention, Written, publish
+from ._report import ReportBuilder, failed_row, fired, read_previous, unreachable_row
 from ._rules import RuleError, RuleSet, lint, load_rules, threshold_problems
+from ._stored import FactsStore, facts_of, loads
 from ._terminal import render_terminal
 from ._trends import trends
 from ._what_changed import what_changed
@@ -31,6 +32,7 @@ from ._what_changed import what_changed
 Report = dict[str, t.Any]
 #: What came of collecting from one host: ``reachable``, and ``result`` (schema, host, facts) or a ``reason``.
 Row = dict[str, t.Any]
+Rows = t.Union[t.Mapping[str, Row], t.Iterable[tuple[str, Row]]]
 
 _REMEDY = {
     "en": "Or have it done. This shows the plan; `-e remediate_confirm=true` behind it carries it out: ",
@@ -43,40 +45,36 @@ class DiagnosisError(Exception):
     """The rules or the options cannot be used. The message has one line for each problem."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Written:
-    """A report, and where it is: *paths* by format, all in *directory*."""
-
-    report: Report
-    paths: t.Mapping[str, pathlib.Path]
-
-    @property
-    def directory(self) -> pathlib.Path:
-        """The report's own directory."""
-        return next(iter(self.paths.values())).parent
-
-
-def rows_of_run(directory: pathlib.Path, hosts: t.Sequence[str]) -> dict[str, Row]:
-    """Return a row for each of *hosts*, from what they handed over in *directory*."""
+def rows_of_run(directory: pathlib.Path, hosts: t.Sequence[str]) -> t.Iterator[tuple[str, Row]]:
+    """Yield a row for each of *hosts* in the order of their names, read from what they handed over in *directory* when its turn has come."""
     silent: Row = {"reachable": True, "reason": "nothing was collected: an earlier task failed on this host, or it comes in a later batch of the play"}
-    return {host: take_over(directory, host) or dict(silent) for host in hosts}
+    for host in sorted(hosts):
+        yield host, take_over(directory, host) or dict(silent)
 
 
-def recorded_rows(directory: pathlib.Path) -> dict[str, Row]:
-    """Return a row for each ``<host>.json`` in *directory*, each as ``stack_facts`` returned it.
+def recorded_rows(directory: pathlib.Path) -> t.Iterator[tuple[str, Row]]:
+    """Return a row for each ``<host>.json`` in *directory*, each as ``stack_facts`` returned it; each file is read when its turn has come.
 
-    :raises DiagnosisError: there is no such file, or one cannot be read.
+    :raises DiagnosisError: there is no such file, or, when its turn has come, one cannot be read.
     """
-    paths = sorted(directory.glob("*.json"))
+    paths = {path.stem: path for path in directory.glob("*.json")}
     if not paths:
         raise DiagnosisError(f"{directory}: no recorded facts; expected one <host>.json for each host, as stack_facts returned it")
-    rows: dict[str, Row] = {}
-    for path in paths:
-        try:
-            rows[path.stem] = {"reachable": True, "result": json.loads(path.read_bytes())}
-        except (OSError, ValueError) as error:
-            raise DiagnosisError(f"{path}: {error}") from error
-    return rows
+    return ((host, _recorded_row(paths[host])) for host in sorted(paths))
+
+
+def _recorded_row(path: pathlib.Path) -> Row:
+    try:
+        result = loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DiagnosisError(f"{path}: {error}") from error
+    if not isinstance(result, dict):
+        raise DiagnosisError(f"{path}: expected a mapping, as stack_facts returned it")
+    return {"reachable": True, "result": result}
+
+
+def _pairs(rows: Rows) -> t.Iterable[tuple[str, Row]]:
+    return sorted(rows.items()) if isinstance(rows, t.Mapping) else rows
 
 
 class Diagnosis:
@@ -91,6 +89,7 @@ class Diagnosis:
     def __init__(self, arguments: t.Mapping[str, t.Any], collection_version: str, now: datetime.datetime) -> None:
         self._arguments = arguments
         self._now = now
+        self._retention = Retention(arguments.get("keep_reports") or 0, arguments.get("keep_days") or 0, not arguments.get("check_mode"))
         try:
             self._rules: RuleSet = load_rules(arguments["rule_dirs"], arguments.get("fixtures_dir"), arguments["disabled_rules"])
             self._options = Options.of(
@@ -115,6 +114,11 @@ class Diagnosis:
         """Number of rules in force."""
         return len(self._rules.rules)
 
+    @property
+    def fail_on(self) -> str:
+        """From which severity on the run ends as failed."""
+        return str(self._arguments["fail_on"])
+
     def lint(self) -> list[str]:
         """Return what is wrong with the rules: warnings of the linter, and tests inside the rules that fail."""
         return [str(problem) for problem in lint(self._arguments["rule_dirs"])] + run_tests(self._rules)
@@ -130,23 +134,69 @@ class Diagnosis:
         except UnknownRule as error:
             raise DiagnosisError(str(error)) from error
 
-    def judge(self, rows: t.Mapping[str, Row], recorded_facts: str = "", before: t.Optional[t.Mapping[str, Row]] = None) -> Report:
+    def judge(self, rows: Rows, recorded_facts: str = "", before: t.Optional[Rows] = None) -> Report:
         """Return the report over *rows*, compared with what they were *before*, else with the latest one in the report's directory.
 
-        *recorded_facts* is where they were read from, when they were not collected in this run.
+        Rows are a mapping, or an iterator of ``(host, row)`` in the order of the hosts' names: each is judged when it comes, its facts go
+        to a file, and what stays in memory are its findings. *recorded_facts* is where they were read from, when they were not
+        collected in this run.
         """
+        directory = pathlib.Path(self._arguments["report_dir"])
+        directory.mkdir(parents=True, exist_ok=True)
+        store = FactsStore(directory)
         if before is None:
-            previous = read_previous(self._arguments["report_dir"])
+            previous = read_previous(directory)
         else:
-            judged_before = {host: self._judge_row(host, row, {}) for host, row in before.items()}
-            previous = build_report(judged_before, self._options, None, self._rules, recorded_facts)
-        known = (previous or {}).get("hosts") or {}
-        hosts = {host: self._judge_row(host, row, (known.get(host) or {}).get("facts") or {}) for host, row in rows.items()}
-        for host, judged in hosts.items():
-            for finding in judged["findings"]:
-                if finding.get("remediation") and finding["result"] == "fire" and self._arguments.get("remedies"):
-                    finding["fix"].append(self._remedy(host, finding["rule"]))
-        return build_report(hosts, self._options, previous, self._rules, recorded_facts)
+            judged_before = ReportBuilder(self._options, None, self._rules, recorded_facts, store)
+            for host, row in _pairs(before):
+                judged_before.add(host, self._judge_row(host, row, {}))
+            previous = judged_before.finish()
+        builder = ReportBuilder(self._options, previous, self._rules, recorded_facts, store)
+        for host, row in _pairs(rows):
+            row_before = builder.previous_row(host)
+            judged = self._judge_row(host, row, facts_of(row_before))
+            self._add_remedies(host, judged["findings"])
+            builder.add(host, judged, row_before)
+        return builder.finish()
+
+    def merge(self, paths: t.Sequence[str]) -> t.Optional[Report]:
+        """Return the reports at *paths* as one of their whole fleet; ``None`` where the latest report in the directory is just that.
+
+        Rows are taken as they are, of a host in several inputs the newest. Rules of scope fleet are judged again over all hosts, and what is
+        new, ongoing and resolved is against the merged report before.
+
+        :raises DiagnosisError: not one of the inputs can be used.
+        """
+        try:
+            inputs = read_inputs(paths)
+        except MergeError as error:
+            raise DiagnosisError(str(error)) from error
+        directory = pathlib.Path(self._arguments["report_dir"])
+        previous = read_previous(directory)
+        settings = [repr(self._arguments[name]) for name in ("language", "formats", "rule_dirs", "disabled_rules", "thresholds", "silences")]
+        fingerprint = inputs.fingerprint(self._options.collection_version, *settings)
+        told_before = (previous or {}).get("merged")
+        if isinstance(told_before, dict) and told_before.get("fingerprint") == fingerprint:
+            return None
+        if self._arguments.get("check_mode"):
+            return {"summary": {"hosts": len(inputs.places())}}
+        directory.mkdir(parents=True, exist_ok=True)
+        options = dataclasses.replace(self._options, now=inputs.generated_at, silences=tuple(dict.fromkeys([*self._options.silences, *inputs.silences()])))
+        builder = ReportBuilder(options, previous, self._rules, inputs.recorded_facts(), FactsStore(directory))
+        for host, entries in inputs.places().items():
+            row = row_of(host, entries[0])
+            for finding in row["findings"]:
+                # It names the report of the slice.
+                finding["fix"] = [step for step in finding["fix"] if not step.startswith(tuple(_REMEDY.values()))]
+            self._add_remedies(host, row["findings"])
+            builder.add(host, row)
+        report = builder.finish(findings_of_problems(inputs, options.language, options.now))
+        return {**report, "merged": told_of(inputs, fingerprint)}
+
+    def _add_remedies(self, host: str, findings: t.Iterable[dict[str, t.Any]]) -> None:
+        for finding in findings:
+            if finding.get("remediation") and finding["result"] == "fire" and self._arguments.get("remedies"):
+                finding["fix"].append(self._remedy(host, finding["rule"]))
 
     def _judge_row(self, host: str, row: Row, before: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         if not row.get("reachable"):
@@ -168,9 +218,8 @@ class Diagnosis:
         return f"{_REMEDY[self._arguments['language']]}`{command}`"
 
     def write(self, report: Report) -> Written:
-        """Write *report* in the formats asked for."""
-        renderers = {"html": ("report.html", lambda content, dummy: render_html(content, self._arguments["language"], self._now))}
-        return Written(report, write_report(report, self._arguments["report_dir"], self._arguments["formats"], self._options, renderers))
+        """Write *report* in the formats asked for, and see to older ones."""
+        return publish(report, self._arguments["report_dir"], self._arguments["formats"], self._options, self._now, self._retention)
 
     def summary(self, written: Written, color: bool) -> str:
         """Return what the operator sees on the terminal."""

@@ -17,12 +17,13 @@ import datetime
 import gzip
 import hashlib
 import html
+import itertools
 import pathlib
 import string
 import typing as t
 
 from ._html_texts import TEXTS, verdict
-from ._html_view import index_view, to_json
+from ._html_view import Details, index_view, to_json
 
 Json = t.Any
 
@@ -83,28 +84,44 @@ def _policy(script: str, style: str) -> str:
     )
 
 
-def _details(index: dict[str, Json], details: t.Sequence[t.Optional[Json]], room: int) -> str:
+def _details(index: dict[str, Json], details: Details, room: int) -> str:
     """Return the elements with the hosts' details, and tell *index* where each host's are.
 
     Hosts with trouble come first, so that what does not fit into *room* bytes is the details of healthy hosts.
     """
-    order = sorted((position for position, detail in enumerate(details) if detail is not None), key=_worst_host_first(index["hosts"]))
-    texts = {position: to_json(details[position]) for position in order}
-    if sum(len(text.encode()) for text in texts.values()) <= min(room, PLAIN_DETAILS_BYTES):
-        for position in order:
-            index["hosts"][position]["detail"] = f"plain-{position}"
-        return "".join(f'<script type="application/json" id="plain-{position}">{texts[position]}</script>\n' for position in order)
+    order = sorted(range(len(details)), key=_worst_host_first(index["hosts"]))
+    texts: dict[int, str] = {}
+    waiting = iter(order)
+    size = 0
+    for position in waiting:
+        detail = details[position]
+        if detail is not None:
+            texts[position] = to_json(detail)
+            size += len(texts[position].encode())
+        if size > min(room, PLAIN_DETAILS_BYTES):
+            return _packed_details(index, details, itertools.chain(texts.items(), _texts(details, waiting)), room)
+    for position in texts:
+        index["hosts"][position]["detail"] = f"plain-{position}"
+    return "".join(f'<script type="application/json" id="plain-{position}">{text}</script>\n' for position, text in texts.items())
+
+
+def _texts(details: Details, positions: t.Iterable[int]) -> t.Iterator[tuple[int, str]]:
+    return ((position, to_json(detail)) for position in positions if (detail := details[position]) is not None)
+
+
+def _packed_details(index: dict[str, Json], details: Details, texts: t.Iterator[tuple[int, str]], room: int) -> str:
+    """Return the elements with as many hosts' details as fit into *room*, some hosts in each; the rest are not even made."""
     elements = []
-    for number, first in enumerate(range(0, len(order), _HOSTS_PER_PACK)):
-        positions = order[first : first + _HOSTS_PER_PACK]
-        packed = _packed("{" + ",".join(f'"{position}":{texts[position]}' for position in positions) + "}")
+    for number in range(len(details)):
+        pairs = list(itertools.islice(texts, _HOSTS_PER_PACK))
+        packed = _packed("{" + ",".join(f'"{position}":{text}' for position, text in pairs) + "}") if pairs else ""
         room -= len(packed) + 80
-        if room < 0:
+        if room < 0 or not pairs:
             break
-        for position in positions:
+        for position, dummy in pairs:
             index["hosts"][position]["detail"] = f"packed-{number}"
         elements.append(f'<script type="text/plain" id="packed-{number}">{packed}</script>\n')
-    index["without_details"] = sum(1 for position in order if "detail" not in index["hosts"][position])
+    index["without_details"] = sum(1 for position, host in enumerate(index["hosts"]) if details.has(position) and "detail" not in host)
     return "".join(elements)
 
 

@@ -14,12 +14,16 @@ from __future__ import annotations
 
 import datetime
 import functools
+import itertools
 import json
 import math
 import re
 import typing as t
 
+from ._history import METRICS, number_in
 from ._html_tables import FACTS, TABLES, cell, items, lookup, number, table_rows
+from ._stored import facts_of
+from ._what_changed import changes_of, news, told
 
 Json = t.Any
 Report = t.Mapping[str, Json]
@@ -29,12 +33,17 @@ _CONFIDENCES: tuple[str, ...] = ("high", "medium", "low")
 
 #: Of the page's 5 MB; a finding beyond it keeps what it is and where, and loses evidence and advice.
 FINDINGS_BUDGET_BYTES = 1_800_000
+#: Beyond this one too, findings are only counted.
+SHORT_FINDINGS_BUDGET_BYTES = 1_200_000
 
 _MINUTE = 60
 _LONGEST_TIMELINE = 360
 _TOP = 10
 _LONGEST_VALUE = 1200
 _LONGEST_LINE = 400
+_LONGEST_SHORT_TITLE = 200
+_MAXIMUM_RESOLVED = 1000
+_MAXIMUM_NEWS = 4
 
 # Control characters other than tab and line feed, marks that reorder or hide text, and halves of surrogate pairs: they
 # would show a command as another one than what is copied, or could not be written as UTF-8 at all.
@@ -111,8 +120,8 @@ def _parsed(moment: str) -> t.Optional[int]:
 
 def collectors_of(host: Report) -> dict[str, Json]:
     """Return the facts of *host* by collector; what collecting says of the host itself is ``meta``."""
-    facts = host.get("facts")
-    return {**facts, "meta": host.get("host")} if isinstance(facts, dict) and facts else {}
+    facts = facts_of(host)
+    return {**facts, "meta": host.get("host")} if facts else {}
 
 
 # Findings
@@ -161,11 +170,13 @@ def _size(value: Json) -> int:
 class FindingRows:
     """The findings as the page gets them: root causes worst first, each with what it explains."""
 
-    def __init__(self, report: Report, host_names: t.Sequence[str], budget_bytes: int = FINDINGS_BUDGET_BYTES) -> None:
+    def __init__(self, report: Report, host_names: t.Sequence[str], language: str = "en", budget_bytes: int = FINDINGS_BUDGET_BYTES) -> None:
         self.strings = Strings()
         self.shortened = 0
+        self.left_out = 0
         self._changes = _change_of_id(report)
         self._left = budget_bytes
+        self._left_for_short = SHORT_FINDINGS_BUDGET_BYTES
         found = [(host, finding) for host, finding in _all_findings(report, host_names) if finding.get("result") != "pass"]
         families = _families([finding for dummy, finding in found])
 
@@ -178,43 +189,67 @@ class FindingRows:
         roots = sorted(families, key=order)
         # What something else explains may be explained twice; its row is in the page once.
         sequence = list(dict.fromkeys([*roots, *(effect for root in roots for effect in families[root])]))
-        positions = {number: position for position, number in enumerate(sequence)}
-        self.rows = [self._row(*found[number]) for number in sequence]
-        self.roots = [positions[root] for root in roots]
-        for root in roots:
-            if families[root]:
-                self.rows[positions[root]]["effects"] = [positions[effect] for effect in families[root]]
+        self.rows = list(itertools.takewhile(bool, (self._row(*found[number]) for number in sequence)))
+        positions = {number: position for position, number in enumerate(sequence[: len(self.rows)])}
+        self.left_out = len(sequence) - len(self.rows)
+        self.roots = [positions[root] for root in roots if root in positions]
+        for root in roots[: len(self.roots)]:
+            effects = [positions[effect] for effect in families[root] if effect in positions]
+            if effects:
+                self.rows[positions[root]]["effects"] = effects
+        told_of: set[int] = set()
+        for root in roots[: len(self.roots)]:
+            host, finding = found[root]
+            if host >= 0 and finding.get("result") == "fire" and not self.rows[positions[root]].get("short"):
+                # Of the whole stack beside the first cause, and only one's own beside the others.
+                lines = news(changes_of(report["hosts"][host_names[host]]), str(finding.get("object")), host not in told_of, language, _MAXIMUM_NEWS)
+                told_of.add(host)
+                if lines:
+                    self.rows[positions[root]]["news"] = [self.strings.add(line) for line in lines]
 
     def _row(self, host: int, finding: Report) -> dict[str, Json]:
+        """Return the row of *finding*: whole, without evidence and advice, or empty, as the budgets are used up."""
         row: dict[str, Json] = {
-            "id": finding.get("id"),
             "host": host,
             "rule": self.strings.add(finding.get("rule")),
             "severity": finding.get("severity"),
             "result": finding.get("result"),
-            "category": self.strings.add(finding.get("category")),
             "object": self.strings.add(finding.get("object")),
-            "title": self.strings.add(finding.get("title")),
-            "since": epoch(finding.get("since")),
             "change": self._changes.get(str(finding.get("id"))),
-            "reason": self.strings.add(_reason(finding)),
-            "confidence": finding.get("confidence"),
-            "count": finding.get("count"),
         }
-        advice: dict[str, Json] = {
-            "cause": self.strings.add(finding.get("cause")),
-            "fix": [self.strings.add(step) for step in finding.get("fix") or ()],
-            "verify": self.strings.add(finding.get("verify")),
-            "references": [self.strings.add(link) for link in finding.get("references") or ()],
-            "evidence": _bounded(finding.get("evidence") or {}),
-        }
-        self._left -= _size(row) + _size(advice)
         if self._left > 0:
-            row.update(advice)
-        else:
-            self.shortened += 1
-            row["short"] = True
-        return {key: value for key, value in row.items() if value not in (None, [], {})}
+            whole = {
+                "id": finding.get("id"),
+                **row,
+                "category": self.strings.add(finding.get("category")),
+                "title": self.strings.add(finding.get("title")),
+                "since": epoch(finding.get("since")),
+                "reason": self.strings.add(_reason(finding)),
+                "confidence": finding.get("confidence"),
+                "count": finding.get("count"),
+                "cause": self.strings.add(finding.get("cause")),
+                "fix": [self.strings.add(step) for step in finding.get("fix") or ()],
+                "verify": self.strings.add(finding.get("verify")),
+                "references": [self.strings.add(link) for link in finding.get("references") or ()],
+                "evidence": _bounded(finding.get("evidence") or {}),
+            }
+            self._left -= _size(whole)
+            if self._left > 0:
+                return _without_blanks(whole)
+        row.update(category=self.strings.add(finding.get("category")), title=self.strings.add(_clipped(finding.get("title"))), short=True)
+        self._left_for_short -= _size(row)
+        if self._left_for_short <= 0:
+            return {}
+        self.shortened += 1
+        return _without_blanks(row)
+
+
+def _clipped(text: Json) -> Json:
+    return f"{text[: _LONGEST_SHORT_TITLE - 1]}…" if isinstance(text, str) and len(text) > _LONGEST_SHORT_TITLE else text
+
+
+def _without_blanks(row: dict[str, Json]) -> dict[str, Json]:
+    return {key: value for key, value in row.items() if value not in (None, [], {})}
 
 
 def _families(findings: t.Sequence[Report]) -> dict[int, list[int]]:
@@ -272,7 +307,8 @@ def _change_of_id(report: Report) -> dict[str, str]:
 
 def _resolved(report: Report) -> list[dict[str, Json]]:
     keys = ("id", "host", "rule", "severity", "object", "title")
-    return [{key: entry.get(key) for key in keys} if isinstance(entry, dict) else {"id": entry} for entry in _change_entries(report, "resolved")]
+    entries = _change_entries(report, "resolved")[:_MAXIMUM_RESOLVED]
+    return [{key: entry.get(key) for key in keys} if isinstance(entry, dict) else {"id": entry} for entry in entries]
 
 
 # Charts
@@ -428,27 +464,73 @@ def host_details(facts: Report) -> dict[str, Json]:
     }
 
 
-def index_view(report: Report, now: datetime.datetime, language: str) -> tuple[dict[str, Json], list[t.Optional[dict[str, Json]]]]:
-    """Return the page's index, and the details of each host in the index's order (``None`` for a host without facts)."""
+#: Of one run: what leads to the number in its line of history, by the name of the number.
+_HISTORY: t.Mapping[str, tuple[str, str]] = {
+    "hosts": ("summary", "hosts"),
+    "critical": ("findings", "critical"),
+    "warning": ("findings", "warning"),
+    "unreachable": ("summary", "unreachable"),
+    **{name: ("metrics", name) for name in METRICS},
+}
+
+
+def history_names() -> tuple[str, ...]:
+    """Return the names of the numbers whose course over the last runs the page shows."""
+    return tuple(_HISTORY)
+
+
+def history_view(report: Report) -> t.Optional[dict[str, Json]]:
+    """Return the runs before and this one as series of numbers for the sparklines; ``None`` where there is nothing to compare.
+
+    A number that a run does not have is a gap. Series without two numbers are left out.
+    """
+    runs = [(moment, entry) for entry in items(report, "history") if (moment := epoch(entry.get("generated_at"))) is not None]
+    series = {name: [cell(number_in(entry, *keys)) for dummy, entry in runs] for name, keys in _HISTORY.items()}
+    known = {name: values for name, values in series.items() if sum(value is not None for value in values) > 1}
+    return {"times": [moment for moment, dummy in runs], "series": known} if known else None
+
+
+def _merged(report: Report) -> t.Optional[dict[str, Json]]:
+    """Return where a merged report comes from: how many inputs, and some of the hosts that were in several."""
+    inputs, overlaps = items(report, "merged.inputs"), items(report, "merged.overlaps")
+    return {"inputs": len(inputs), "overlaps": len(overlaps), "hosts": [overlap.get("host") for overlap in overlaps[:20]]} if inputs else None
+
+
+class Details(t.Sequence[t.Optional[dict[str, Json]]]):
+    """The details of each host in the index's order (``None`` for a host without facts), each made when it is asked for."""
+
+    def __init__(self, rows: t.Sequence[Report], language: str) -> None:
+        self._rows = rows
+        self._language = language
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def has(self, position: int) -> bool:
+        """Return whether there are any for the host at *position*, without making them."""
+        return bool(self._rows[position].get("facts"))
+
+    def __getitem__(self, position: t.Any) -> t.Any:
+        facts = collectors_of(self._rows[position])
+        if not facts:
+            return None
+        changes = [told(change, self._language) for change in changes_of(self._rows[position])]
+        return {**host_details(facts), **({"changes": changes} if changes else {})}
+
+
+def index_view(report: Report, now: datetime.datetime, language: str) -> tuple[dict[str, Json], Details]:
+    """Return the page's index, and the details of the hosts in the same order."""
     names = list(report.get("hosts") or {})
-    findings = FindingRows(report, names)
+    findings = FindingRows(report, names, language)
     trends = Trends()
     hosts: list[dict[str, Json]] = []
-    details: list[t.Optional[dict[str, Json]]] = []
     for position, name in enumerate(names):
         host = report["hosts"][name]
         facts = collectors_of(host)
         trends.add(position, name, facts)
-        details.append(host_details(facts) if facts else None)
-        hosts.append(
-            {
-                "name": name,
-                "status": host.get("status"),
-                "reason": host.get("reason"),
-                "passed": _count(lookup(host, "counts.pass")),
-                "unchecked": _count(lookup(host, "counts.unknown")),
-            }
-        )
+        passed, unchecked = (_count(lookup(host, f"counts.{result}")) for result in ("pass", "unknown"))
+        more = {"reason": host.get("reason"), "passed": passed, "unchecked": unchecked}
+        hosts.append({"name": name, "status": host.get("status"), **{key: value for key, value in more.items() if value}})
     index = {
         "language": language,
         "generated_at": epoch(report.get("generated_at")),
@@ -460,6 +542,7 @@ def index_view(report: Report, now: datetime.datetime, language: str) -> tuple[d
         "roots": findings.roots,
         "strings": findings.strings.all,
         "resolved": _resolved(report),
+        "resolved_count": len(_change_entries(report, "resolved")),
         "compared": bool(report.get("compared_with")) or any(_change_entries(report, kind) for kind in ("ongoing", "resolved")),
         "expired": [
             {key: silence.get(key) for key in ("rule", "object", "host", "reason", "expires")}
@@ -467,8 +550,11 @@ def index_view(report: Report, now: datetime.datetime, language: str) -> tuple[d
             if silence.get("expired")
         ],
         "trends": trends.view(),
+        "history": history_view(report),
+        "merged": _merged(report),
         "tables": {table.name: [[column.label, column.kind] for column in table.columns] for table in TABLES},
         "facts": [[fact.label, fact.kind] for fact in FACTS],
         "shortened": findings.shortened,
+        "left_out": findings.left_out,
     }
-    return index, details
+    return index, Details([report["hosts"][name] for name in names], language)

@@ -31,6 +31,8 @@ from ._text import LANGUAGES, MissingValue, Template, harmless
 RESULTS: tuple[str, ...] = ("fire", "pass", "unknown", "error", "silenced")
 
 _MAXIMUM_HITS = 200
+#: A list in a list in a list of a host's facts; what goes beyond has gone over the same list again and again.
+_MAXIMUM_ITEMS = 50_000
 _MAXIMUM_TEXT = 500
 _MAXIMUM_ELEMENTS = 10
 _MAXIMUM_DEPTH = 4
@@ -194,6 +196,8 @@ def _items(rule: Rule, context: dict[str, t.Any], memo: dict[str, t.Any]) -> t.O
                 absent = False
                 parent = outer.get("item")
                 inner.extend([{**outer, "item": item, "parent": parent} for item in items if item is not None])
+                if len(inner) > _MAXIMUM_ITEMS:
+                    raise ConditionError(f"the rule goes over more than {_MAXIMUM_ITEMS} items")
         if absent:
             return None
         contexts = inner
@@ -527,6 +531,11 @@ def _mapping(value: t.Any) -> dict[str, t.Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _mappings(value: t.Any, key: str) -> list[dict[str, t.Any]]:
+    listed = _mapping(value).get(key)
+    return [element for element in listed if isinstance(element, dict)] if isinstance(listed, list) else []
+
+
 def judge_host(
     ruleset: RuleSet, host_name: str, facts: t.Mapping[str, t.Any], options: t.Union[Options, t.Mapping[str, t.Any], None] = None
 ) -> dict[str, t.Any]:
@@ -585,43 +594,63 @@ def judge_host(
     }
 
 
-def fleet_context(rows: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, t.Any]:
-    """Return what rules of scope fleet go over: causes, images, engine versions and clocks, each with its hosts."""
-    causes: dict[str, dict[str, t.Any]] = {}
-    images: dict[tuple[str, str], dict[str, list[str]]] = {}
-    engines: dict[str, list[str]] = {}
-    clocks = []
-    for name, row in rows.items():
-        facts = row.get("facts") or {}
+class FleetContext:
+    """What rules of scope fleet go over, gathered host by host: causes, images, engine versions and clocks, each with its hosts."""
+
+    def __init__(self) -> None:
+        self._hosts = 0
+        self._causes: dict[str, dict[str, t.Any]] = {}
+        self._images: dict[tuple[str, str], dict[str, list[str]]] = {}
+        self._engines: dict[str, list[str]] = {}
+        self._clocks: list[dict[str, t.Any]] = []
+
+    def add(self, name: str, row: t.Mapping[str, t.Any], facts: t.Mapping[str, t.Any]) -> None:
+        """Add the host *name* with its *row* of the report and its *facts* by collector."""
+        self._hosts += 1
         for finding in row.get("findings") or ():
             if finding["result"] == "fire" and not finding.get("effect_of"):
-                cause = causes.setdefault(finding["rule"], {"rule": finding["rule"], "severity": finding["severity"], "title": finding["title"], "hosts": []})
-                if name not in cause["hosts"]:
-                    cause["hosts"].append(name)
-        for container in (facts.get("compose") or {}).get("containers") or ():
-            image = container.get("image") or {}
-            if image.get("reference") and image.get("id"):
-                hosts = images.setdefault((image["reference"], container.get("service") or ""), {}).setdefault(image["id"], [])
-                if name not in hosts:
-                    hosts.append(name)
-        version = (facts.get("engine") or {}).get("version")
-        if version:
-            engines.setdefault(version, []).append(name)
-        offset = ((facts.get("host") or {}).get("clock") or {}).get("offset_ms")
-        if offset is not None:
-            clocks.append({"name": name, "offset_ms": offset})
-    offsets = [clock["offset_ms"] for clock in clocks]
-    return {
-        "host_count": len(rows),
-        "causes": [{**cause, "host_count": len(cause["hosts"])} for cause in causes.values()],
-        "images": [
-            {"reference": reference, "service": service, "versions": [{"id": image, "hosts": hosts} for image, hosts in versions.items()]}
-            for (reference, service), versions in images.items()
-        ],
-        "engines": [{"version": version, "hosts": hosts} for version, hosts in engines.items()],
-        "clocks": clocks,
-        "clock_spread_ms": max(offsets) - min(offsets) if offsets else None,
-    }
+                new = {"rule": finding["rule"], "severity": finding["severity"], "title": finding["title"], "hosts": []}
+                _once(self._causes.setdefault(finding["rule"], new)["hosts"], name)
+        for container in _mappings(facts.get("compose"), "containers"):
+            image = _mapping(container.get("image"))
+            reference, identity, service = image.get("reference"), image.get("id"), container.get("service") or ""
+            if reference and identity and all(isinstance(value, str) for value in (reference, identity, service)):
+                _once(self._images.setdefault((reference, service), {}).setdefault(identity, []), name)
+        version = _mapping(facts.get("engine")).get("version")
+        if version and isinstance(version, str):
+            self._engines.setdefault(version, []).append(name)
+        offset = _mapping(_mapping(facts.get("host")).get("clock")).get("offset_ms")
+        if isinstance(offset, (int, float)) and not isinstance(offset, bool):
+            self._clocks.append({"name": name, "offset_ms": offset})
+
+    def view(self) -> dict[str, t.Any]:
+        """Return what the rules see."""
+        offsets = [clock["offset_ms"] for clock in self._clocks]
+        return {
+            "host_count": self._hosts,
+            "causes": [{**cause, "host_count": len(cause["hosts"])} for cause in self._causes.values()],
+            "images": [
+                {"reference": reference, "service": service, "versions": [{"id": image, "hosts": hosts} for image, hosts in versions.items()]}
+                for (reference, service), versions in self._images.items()
+            ],
+            "engines": [{"version": version, "hosts": hosts} for version, hosts in self._engines.items()],
+            "clocks": self._clocks,
+            "clock_spread_ms": max(offsets) - min(offsets) if offsets else None,
+        }
+
+
+def _once(hosts: list[str], name: str) -> None:
+    # Hosts come one after the other.
+    if hosts[-1:] != [name]:
+        hosts.append(name)
+
+
+def fleet_context(rows: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, t.Any]:
+    """Return what rules of scope fleet go over where all *rows* are there at once."""
+    context = FleetContext()
+    for name, row in rows.items():
+        context.add(name, row, row.get("facts") or {})
+    return context.view()
 
 
 def judge_fleet(ruleset: RuleSet, fleet: dict[str, t.Any], options: t.Union[Options, t.Mapping[str, t.Any], None] = None) -> list[Finding]:

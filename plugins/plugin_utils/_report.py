@@ -8,21 +8,28 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import os
 import pathlib
+import re
 import tempfile
 import typing as t
 
 from ..module_utils._files import write_whole
 from ._conditions import parse_time
-from ._judge import Options, fleet_context, judge_fleet
+from ._history import FleetMetrics
+from ._judge import FleetContext, Options, judge_fleet
 from ._markdown import render_markdown
 from ._rules import RuleSet
+from ._stored import FactsStore, StoredFacts, dumps, facts_of, open_report
 from ._text import harmless
 
 Report = dict[str, t.Any]
-Renderer = t.Callable[[Report, t.Any], str]
+Row = t.Mapping[str, t.Any]
+Changes = dict[str, list[dict[str, t.Any]]]
+#: Returns the content of a file: all of it as text, or one part after the other.
+Renderer = t.Callable[[Report, t.Any], t.Union[str, t.Iterable[bytes]]]
 
 SCHEMA = 1
 STATUSES: tuple[str, ...] = ("ok", "warning", "critical", "unknown", "unreachable")
@@ -38,6 +45,70 @@ def failed_row(reason: str) -> dict[str, t.Any]:
     return {"status": "unknown", "reason": harmless(reason, 500), "findings": [], "facts": {}}
 
 
+class ReportBuilder:
+    """Puts a report together from one row after the other, as :func:`judge_host` gives them.
+
+    *previous* is the report of the run before: with it, findings keep the time they were first seen, and ``changes`` says what is
+    new, ongoing and resolved. With *ruleset* the rules of scope fleet are judged too. *recorded_facts* is where the facts were
+    read from, when they were not collected for this report. With *store* the facts go there, and rows hold what reads them back.
+    """
+
+    def __init__(
+        self,
+        options: t.Union[Options, t.Mapping[str, t.Any], None] = None,
+        previous: t.Optional[Report] = None,
+        ruleset: t.Optional[RuleSet] = None,
+        recorded_facts: str = "",
+        store: t.Optional[FactsStore] = None,
+    ) -> None:
+        self._options = Options.of(options)
+        self._previous = previous if isinstance(previous, dict) and previous.get("schema") == SCHEMA else None
+        self._ruleset = ruleset
+        self._recorded_facts = recorded_facts
+        self._store = store
+        self._rows: dict[str, dict[str, t.Any]] = {}
+        self._changes: dict[str, Changes] = {}
+        self._fleet = FleetContext()
+        self._metrics = FleetMetrics()
+
+    def previous_row(self, host: str) -> Row:
+        """Return the row of *host* in the report before; empty where there is none that can be read."""
+        row = ((self._previous or {}).get("hosts") or {}).get(host)
+        return row if isinstance(row, dict) else {}
+
+    def add(self, host: str, row: dict[str, t.Any], previous: t.Optional[Row] = None) -> None:
+        """Add the *row* of *host*; *previous* is its row in the report before, where that was looked up already."""
+        before = self.previous_row(host) if previous is None else previous
+        self._changes[host] = _changes(host, row["findings"], _fired_of(before), lambda finding: _was_looked_at(row, finding))
+        facts = facts_of(row)
+        self._fleet.add(host, row, facts)
+        self._metrics.add(facts)
+        self._rows[host] = {**row, "facts": self._store.add(facts)} if self._store is not None else row
+
+    def finish(self, fleet_findings: t.Sequence[dict[str, t.Any]] = ()) -> Report:
+        """Return the report; *fleet_findings* are there besides those of the rules of scope fleet."""
+        settings, previous = self._options, self._previous
+        hosts = {host: self._rows[host] for host in sorted(self._rows)}
+        of_fleet = [*(judge_fleet(self._ruleset, self._fleet.view(), settings) if self._ruleset is not None else []), *fleet_findings]
+        before = [finding for finding in _listed(previous, "fleet_findings") if finding.get("result") == "fire"]
+        parts = [_changes("", of_fleet, before, lambda dummy: True), *(self._changes[host] for host in hosts)]
+        statuses = collections.Counter(row["status"] for row in hosts.values())
+        return {
+            "schema": SCHEMA,
+            "generated_at": settings.now,
+            "collection_version": settings.collection_version,
+            "language": settings.language,
+            "recorded_facts": self._recorded_facts,
+            "compared_with": previous["generated_at"] if previous else None,
+            "summary": {"hosts": len(hosts), **{status: statuses[status] for status in STATUSES}},
+            "metrics": self._metrics.view(),
+            "hosts": hosts,
+            "fleet_findings": of_fleet,
+            "changes": {kind: [entry for part in parts for entry in part[kind]] for kind in ("new", "ongoing", "resolved")},
+            "silences": _silences(settings, hosts),
+        }
+
+
 def build_report(
     host_results: t.Mapping[str, dict[str, t.Any]],
     options: t.Union[Options, t.Mapping[str, t.Any], None] = None,
@@ -45,32 +116,11 @@ def build_report(
     ruleset: t.Optional[RuleSet] = None,
     recorded_facts: str = "",
 ) -> Report:
-    """Return the report over *host_results*, one row for each host as :func:`judge_host` gives it.
-
-    *previous* is the report of the run before: with it, findings keep the time they were first seen, and ``changes`` says what is
-    new, ongoing and resolved. With *ruleset* the rules of scope fleet are judged too. *recorded_facts* is where the facts were
-    read from, when they were not collected for this report.
-    """
-    settings = Options.of(options)
-    compared = previous if isinstance(previous, dict) and previous.get("schema") == SCHEMA else None
-    hosts = dict(sorted(host_results.items()))
-    fleet_findings = judge_fleet(ruleset, fleet_context(hosts), settings) if ruleset is not None else []
-    statuses = [row["status"] for row in hosts.values()]
-    report: Report = {
-        "schema": SCHEMA,
-        "generated_at": settings.now,
-        "collection_version": settings.collection_version,
-        "language": settings.language,
-        "recorded_facts": recorded_facts,
-        "compared_with": compared["generated_at"] if compared else None,
-        "summary": {"hosts": len(hosts), **{status: statuses.count(status) for status in STATUSES}},
-        "hosts": hosts,
-        "fleet_findings": fleet_findings,
-        "changes": {"new": [], "ongoing": [], "resolved": []},
-        "silences": _silences(settings, hosts),
-    }
-    report["changes"] = _changes(report, compared)
-    return report
+    """Return the report over *host_results*, one row for each host; the rest is as :class:`ReportBuilder` has it."""
+    builder = ReportBuilder(options, previous, ruleset, recorded_facts)
+    for host, row in sorted(host_results.items()):
+        builder.add(host, row)
+    return builder.finish()
 
 
 def _silences(settings: Options, hosts: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
@@ -97,18 +147,30 @@ def _change(host: str, finding: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return {"host": host, **{key: finding.get(key) for key in ("id", "rule", "severity", "object", "title", "since")}}
 
 
-def _changes(report: Report, previous: t.Optional[Report]) -> dict[str, list[dict[str, t.Any]]]:
-    changes: dict[str, list[dict[str, t.Any]]] = {"new": [], "ongoing": [], "resolved": []}
-    before = {finding["id"]: (host, finding) for host, finding in fired(previous)} if previous else {}
+def _listed(owner: t.Optional[t.Mapping[str, t.Any]], key: str) -> list[dict[str, t.Any]]:
+    """Return the mappings in the list at *key*: an earlier report is a file that anybody may have changed."""
+    value = owner.get(key) if owner else None
+    return [element for element in value if isinstance(element, dict)] if isinstance(value, list) else []
+
+
+def _fired_of(row: Row) -> list[dict[str, t.Any]]:
+    return [finding for finding in _listed(row, "findings") if finding.get("result") == "fire"]
+
+
+def _changes(
+    host: str, findings: t.Iterable[dict[str, t.Any]], before: t.Iterable[dict[str, t.Any]], was_looked_at: t.Callable[[dict[str, t.Any]], bool]
+) -> Changes:
+    """Return what of *findings* is new or ongoing and what of those *before* is resolved; what goes on keeps the time it was first seen."""
+    changes: Changes = {"new": [], "ongoing": [], "resolved": []}
+    known = {finding.get("id"): finding for finding in before}
     now: set[str] = set()
-    for host, finding in fired(report):
-        now.add(finding["id"])
-        if finding["id"] in before:
-            finding["since"] = min(_since(before[finding["id"]][1]), _since(finding))
-        changes["ongoing" if finding["id"] in before else "new"].append(_change(host, finding))
-    for identity, (host, finding) in before.items():
-        if identity not in now and _was_looked_at(report, host, finding):
-            changes["resolved"].append(_change(host, finding))
+    for finding in findings:
+        if finding["result"] == "fire":
+            now.add(finding["id"])
+            if finding["id"] in known:
+                finding["since"] = min(_since(known[finding["id"]]), _since(finding))
+            changes["ongoing" if finding["id"] in known else "new"].append(_change(host, finding))
+    changes["resolved"] = [_change(host, finding) for identity, finding in known.items() if identity not in now and was_looked_at(finding)]
     return changes
 
 
@@ -117,47 +179,56 @@ def _since(finding: t.Mapping[str, t.Any]) -> str:
     return value if isinstance(value, str) and parse_time(value) else "9999"
 
 
-def _was_looked_at(report: Report, host: str, finding: t.Mapping[str, t.Any]) -> bool:
-    """Return whether this run could have seen *finding* again: nothing is resolved by not looking."""
-    if not host:
-        return True
-    row = report["hosts"].get(host)
-    if row is None or row["status"] == "unreachable" or not row.get("facts"):
+def _was_looked_at(row: Row, finding: t.Mapping[str, t.Any]) -> bool:
+    """Return whether what gave *row* could have seen *finding* again: nothing is resolved by not looking."""
+    if row["status"] == "unreachable" or not row.get("facts"):
         return False
-    silenced = any(other["id"] == finding["id"] for other in row["findings"])
+    silenced = any(other["id"] == finding.get("id") for other in row["findings"])
     return not silenced and finding.get("rule") not in (row.get("unknown_rules") or ())
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
 
 
-def to_json(report: Report) -> bytes:
-    """Return the report as JSON, one line for each host: a fleet's report stays readable by line tools, and fast to write."""
-
-    def dumps(value: t.Any) -> str:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-    lines = []
-    for key, value in report.items():
+def json_parts(report: Report) -> t.Iterator[bytes]:
+    """Yield the report as JSON, one line for each host: a fleet's report stays readable by line tools, and host by host."""
+    yield b"{"
+    for number, (key, value) in enumerate(report.items()):
+        yield b",\n" if number else b"\n"
         if key == "hosts" and value:
-            rows = ",\n".join(f"{json.dumps(name)}:{dumps(row)}" for name, row in value.items())
-            lines.append(f'"hosts":{{\n{rows}\n}}')
+            yield b'"hosts":{'
+            for position, (name, row) in enumerate(value.items()):
+                yield (b",\n" if position else b"\n") + json.dumps(name).encode() + b":" + _row_json(row)
+            yield b"\n}"
         else:
-            lines.append(f"{json.dumps(key)}:{dumps(value)}")
-    return ("{\n" + ",\n".join(lines) + "\n}\n").encode("utf-8", "backslashreplace")
+            yield dumps(key) + b":" + dumps(value)
+    yield b"\n}\n"
+
+
+def _row_json(row: Row) -> bytes:
+    facts = row.get("facts")
+    if not isinstance(facts, StoredFacts):
+        return dumps(row)
+    return dumps({key: value for key, value in row.items() if key != "facts"})[:-1] + b',"facts":' + facts.raw() + b"}"
+
+
+def to_json(report: Report) -> bytes:
+    """Return the report as JSON in one piece."""
+    return b"".join(json_parts(report))
 
 
 def read_previous(directory: t.Union[str, pathlib.Path]) -> t.Optional[Report]:
-    """Return the latest report in *directory*; ``None`` where there is none that can be read."""
+    """Return the latest report in *directory*, its rows still on the disk; ``None`` where there is none that can be read."""
     try:
-        report = json.loads((pathlib.Path(directory) / "latest" / "report.json").read_bytes())
+        report = open_report(pathlib.Path(directory) / "latest" / "report.json")
     except (OSError, ValueError):
         return None
-    return report if isinstance(report, dict) and report.get("schema") == SCHEMA else None
+    usable = report.get("schema") == SCHEMA and isinstance(report.get("generated_at"), str) and isinstance(report.get("hosts"), t.Mapping)
+    return report if usable else None
 
 
 _RENDERERS: dict[str, tuple[str, Renderer]] = {
-    "json": ("report.json", lambda report, dummy: to_json(report).decode("utf-8")),
+    "json": ("report.json", lambda report, dummy: json_parts(report)),
     "markdown": ("report.md", render_markdown),
 }
 
@@ -182,14 +253,16 @@ def write_report(
     for name in formats:
         file_name, render = known[name]
         paths[name] = target / file_name
-        write_whole(paths[name], render(report, options).encode("utf-8", "backslashreplace"))
+        content = render(report, options)
+        write_whole(paths[name], content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
     point_latest(parent, target.name)
     return paths
 
 
 def new_directory(parent: pathlib.Path, generated_at: str) -> pathlib.Path:
     """Make the directory of a report under *parent*, called by its time, and return it."""
-    stem = generated_at.replace(":", "").replace("/", "") or "report"
+    # A merged report has the time of its input, which is a text that somebody wrote.
+    stem = re.sub(r"[^0-9A-Za-z._-]", "", generated_at)[:60].strip(".") or "report"
     for number in range(1, 1000):
         target = parent / (stem if number == 1 else f"{stem}-{number}")
         try:

@@ -47,6 +47,7 @@ _RULE_KEYS = frozenset(_REQUIRED_KEYS) | {
 _SUPPRESSION_KEYS = frozenset(("rule", "where", "when"))
 _TEST_KEYS = frozenset(("name", "given", "given_file", "expect", "object", "evidence", "severity"))
 _MAXIMUM_FILE_BYTES = 1 << 20
+_MAXIMUM_NODES = 200_000
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -199,6 +200,33 @@ def _construct_mapping(loader: t.Any, node: yaml.MappingNode) -> LinedDict:
 
 
 _Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
+
+
+def _load(text: str) -> t.Any:
+    """Return the content of a YAML document.
+
+    :raises ValueError: its aliases stand for more than a rule file can hold, which is no file of rules but an attack or an accident.
+    """
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _nodes(node, {}) > _MAXIMUM_NODES:
+            raise ValueError(f"with its aliases written out it has more than {_MAXIMUM_NODES} values")
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _nodes(node: t.Any, known: dict[int, int]) -> int:
+    """Return the number of values in *node* with aliases written out; a node that is inside itself counts as too many."""
+    if id(node) not in known:
+        known[id(node)] = _MAXIMUM_NODES + 1
+        below = node.value if isinstance(node.value, list) else ()
+        parts = [part for entry in below for part in (entry if isinstance(entry, tuple) else (entry,))]
+        known[id(node)] = min(1 + sum(_nodes(part, known) for part in parts), _MAXIMUM_NODES + 1)
+    return known[id(node)]
 
 
 def _plain(value: t.Any) -> t.Any:
@@ -607,12 +635,12 @@ def _read_file(path: pathlib.Path, problems: list[Problem]) -> list[LinedDict]:
     try:
         if path.stat().st_size > _MAXIMUM_FILE_BYTES:
             raise ValueError(f"larger than {_MAXIMUM_FILE_BYTES} bytes")
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506  built on the safe loader
+        content = _load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problems.append(Problem(name, mark.line + 1 if mark else 1, f"not YAML: {getattr(error, 'problem', None) or error}"))
         return []
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         problems.append(Problem(name, 1, f"cannot be read: {error}"))
         return []
     if not isinstance(content, LinedDict) or content.get("schema") != SCHEMA or not isinstance(content.get("rules"), list):

@@ -4,7 +4,8 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What is different on a host since the last report: images, configuration, ``.env``, migrations, limits, restarts.
+"""What is different on a host since the last report: images, configuration, ``.env``, migrations, limits, restarts, memory, connections,
+and errors of a shape that was not there.
 
 It is no finding: most of it was meant to be. Beside a cause it is the first thing to ask about. Pure.
 """
@@ -19,6 +20,11 @@ Facts = t.Mapping[str, t.Any]
 Change = dict[str, t.Any]
 
 _MAXIMUM = 100
+#: A program breathes. Only what is half as much again, and worth looking at, is a change.
+_FACTOR = 1.5
+_LEAST_MEMORY_BYTES = 64 << 20
+_LEAST_CONNECTIONS = 10
+_MAXIMUM_SHAPES = 3
 
 _TEXTS: dict[str, dict[str, str]] = {
     "en": {
@@ -33,6 +39,10 @@ _TEXTS: dict[str, dict[str, str]] = {
         "env-file": "does not have what was changed in {after} yet",
         "migration": "its database was migrated: {before} → {after}",
         "migration-heads": "its code brings other migrations: {before} → {after}",
+        "memory_bytes": "takes another amount of memory: {before} → {after}",
+        "connections": "has another number of connections: {before} → {after}",
+        "error-shape": "logs an error that was not there before: {after}",
+        "others": "+{count} more",
         "at": " (at {at})",
         "colon": " ",
     },
@@ -48,6 +58,10 @@ _TEXTS: dict[str, dict[str, str]] = {
         "env-file": "尚未套用 {after} 的變更",
         "migration": "的資料庫已遷移：{before} → {after}",
         "migration-heads": "的程式帶來不同的遷移：{before} → {after}",
+        "memory_bytes": "的記憶體用量明顯不同：{before} → {after}",
+        "connections": "的連線數明顯不同：{before} → {after}",
+        "error-shape": "記錄了先前沒有的錯誤：{after}",
+        "others": "另 {count} 項",
         "at": "（{at}）",
         "colon": " ",
     },
@@ -59,7 +73,29 @@ def what_changed(before: Facts, now: Facts) -> list[Change]:
 
     Where a collector gave nothing, then or now, nothing is said of it.
     """
-    return [*_containers(before, now), *_env_files(before, now), *_migrations(before, now)][:_MAXIMUM]
+    found = [*_containers(before, now), *_env_files(before, now), *_migrations(before, now), *_connections(before, now), *_error_shapes(before, now)]
+    return found[:_MAXIMUM]
+
+
+def changes_of(row: Facts) -> list[Change]:
+    """Return the changes in a *row* of a report; an entry that is none of those known here is left out."""
+    listed = row.get("what_changed")
+    return [change for change in listed if _is_known(change)] if isinstance(listed, list) else []
+
+
+def _is_known(change: t.Any) -> bool:
+    if not isinstance(change, dict) or not {"object", "what", "before", "after", "at"} <= change.keys():
+        return False
+    what, at = change["what"], change["at"]
+    named = isinstance(what, str) and (what.startswith("limit-") or (what in _TEXTS["en"] and what not in ("limit", "others", "at", "colon")))
+    return named and isinstance(change["object"], str) and (at is None or isinstance(at, str))
+
+
+def news(changes: t.Sequence[Change], name: str, of_stack: bool, language: str, maximum: int) -> list[str]:
+    """Return at most *maximum* lines, and one more that counts the rest, of what changed near the object *name*: in all of its stack, or only of itself."""
+    near = [change for change in changes_near(changes, name) if of_stack or change["object"] == name]
+    lines = [told(change, language) for change in near[:maximum]]
+    return [*lines, _TEXTS[language]["others"].format(count=len(near) - maximum)] if len(near) > maximum else lines
 
 
 def changes_near(changes: t.Iterable[Change], name: str) -> list[Change]:
@@ -130,7 +166,17 @@ def _container(name: str, old: Facts, new: Facts) -> list[Change]:
         changes.append(_change(name, "restarts", restarts_before, restarts, new.get("started_at")))
     elif not _differ(old, new, "id") and _differ(old, new, "started_at"):
         changes.append(_change(name, "restarted", old["started_at"], new["started_at"], new["started_at"]))
+    memory_before, memory = ((container.get("stats") or {}).get("memory_bytes") for container in (old, new))
+    if _is_much(memory_before, memory, _LEAST_MEMORY_BYTES):
+        changes.append(_change(name, "memory_bytes", memory_before, memory))
     return changes
+
+
+def _is_much(before: t.Any, after: t.Any, least: float) -> bool:
+    if any(isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0 for value in (before, after)):
+        return False
+    less, more = sorted((before, after))
+    return bool(more - less >= least and more >= less * _FACTOR)
 
 
 def _differ(old: Facts, new: Facts, key: str) -> bool:
@@ -166,3 +212,45 @@ def _migrations(before: Facts, now: Facts) -> list[Change]:
             if was and is_now and sorted(was) != sorted(is_now):
                 changes.append(_change(name, what, ", ".join(was), ", ".join(is_now)))
     return changes
+
+
+def _connections(before: Facts, now: Facts) -> list[Change]:
+    then, present = ({_owner(instance): instance for instance in _listed(facts, "postgres", "instances") or ()} for facts in (before, now))
+    changes = []
+    for name, instance in present.items():
+        was, is_now = ((one.get("connections") or {}).get("used") for one in (then.get(name) or {}, instance))
+        if _is_much(was, is_now, _LEAST_CONNECTIONS):
+            changes.append(_change(name, "connections", was, is_now))
+    return changes
+
+
+def _owner(element: Facts) -> str:
+    if element.get("project") and element.get("service"):
+        return f"{element['project']}/{element['service']}"
+    return str(element.get("name"))
+
+
+def _error_shapes(before: Facts, now: Facts) -> list[Change]:
+    """Return the shapes of errors that no log of their service had, the most frequent first; a log that is new here is no news."""
+    then, present = _shapes(before), _shapes(now)
+    changes = []
+    for name, shapes in present.items():
+        if name in then:
+            fresh = sorted((shape for shape in shapes if shape not in then[name]), key=lambda shape: (-shapes[shape][0], shape))
+            changes += [_change(name, "error-shape", None, shape, shapes[shape][1]) for shape in fresh[:_MAXIMUM_SHAPES]]
+    return changes
+
+
+def _shapes(facts: Facts) -> dict[str, dict[str, tuple[int, t.Any]]]:
+    """Return the shapes of errors, with how many and since when, by the service whose logs could be read."""
+    found: dict[str, dict[str, tuple[int, t.Any]]] = {}
+    for source in _listed(facts, "logs", "sources") or ():
+        groups = _listed(source, "groups")
+        if groups is None or source.get("status") == "unknown":
+            continue
+        shapes = found.setdefault(_owner(source), {})
+        for group in groups:
+            if isinstance(group.get("shape"), str) and group.get("level") != "warning":
+                count = group.get("count")
+                shapes.setdefault(group["shape"], (count if isinstance(count, int) else 0, group.get("first_seen")))
+    return found

@@ -93,6 +93,7 @@ function findingBody(finding, inPanel) {
   return [
     finding.reason !== undefined && finding.result !== 'fire' ? part(words(reasonTitle), make('p', null, text(finding.reason))) : null,
     finding.cause !== undefined ? part(words('cause'), step(text(finding.cause))) : null,
+    finding.news ? part(words('news'), make('ul', { class: 'news' }, finding.news.map((position) => make('li', null, make('bdi', null, text(position)))))) : null,
     steps.length ? part(words('fix'), make('ol', { class: steps.length === 1 ? 'steps single' : 'steps' }, steps)) : null,
     verify && finding.result === 'fire' ? part(words('verify'), verify.includes('`') ? step(verify) : command(verify)) : null,
     finding.short ? make('p', { class: 'muted' }, words('short')) : null,

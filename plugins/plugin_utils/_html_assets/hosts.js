@@ -195,6 +195,11 @@ function hostFacts(details) {
   return rows.length ? make('dl', { class: 'facts' }, rows.map(([label, kind, value]) => make('div', null, make('dt', null, words(`f_${label}`)), make('dd', null, show(kind, value))))) : null;
 }
 
+function hostNews(details) {
+  const lines = details.changes || [];
+  return lines.length ? fold(words('news'), () => make('ul', { class: 'news' }, lines.map((line) => make('li', null, make('bdi', null, line)))), { note: count(lines.length), open: lines.length <= 5 }) : null;
+}
+
 function hostSections(details) {
   return SECTIONS.map(([section, names]) => {
     const has = names.some((name) => details.tables[name]);
@@ -223,7 +228,7 @@ async function openPanel(name) {
   body.append(place);
   try {
     const details = await loadDetails(host);
-    if (details) place.replaceChildren(...[hostFacts(details), make('div', { class: 'folds' }, hostSections(details))].filter(Boolean));
+    if (details) place.replaceChildren(...[hostFacts(details), hostNews(details), make('div', { class: 'folds' }, hostSections(details))].filter(Boolean));
     else if (host.status === 'unreachable') place.replaceChildren();
     else place.replaceChildren(make('p', { class: 'muted' }, words(host.cut ? 'cut_details' : 'no_details')));
   } catch (problem) {

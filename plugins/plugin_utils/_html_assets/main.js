@@ -70,7 +70,7 @@ function renderChanges() {
   const button = (change) => make('button', { type: 'button', class: 'chip plain', 'data-change': change, 'aria-pressed': 'false', onclick: () => toggleFilter('change', change) }, make('b', null, count(number(change))), words(change));
   byId('changes').append(make(
     'div', { class: 'chips', role: 'group', 'aria-label': words('since_last') }, make('span', { class: 'muted' }, words('since_last')),
-    button('new'), button('ongoing'), make('a', { class: 'chip plain', href: '#resolved' }, make('b', null, count(data.resolved.length)), words('resolved')),
+    button('new'), button('ongoing'), make('a', { class: 'chip plain', href: '#resolved' }, make('b', null, count(data.resolved_count)), words('resolved')),
   ));
 }
 
@@ -138,6 +138,10 @@ function trendTable(title, columns, rows) {
 function renderTrends() {
   const { timeline, queries, endpoints, requests } = data.trends;
   const parts = [];
+  if (data.history) {
+    parts.push(make('div', { class: 'trend whole history' }, make('h3', null, words('history')), make('p', { class: 'muted' }, words('history_note', { n: count(data.history.times.length), time: `${isoTime(data.history.times[0])} ${words('utc')}` })),
+      make('div', { class: 'sparks' }, Object.entries(data.history.series).map(([name, values]) => historyRow(name, values)))));
+  }
   if (timeline && timeline.sources.length) parts.push(make('div', { class: 'trend whole' }, make('h3', null, `${words('errors_per_minute')} · ${words('by_source')}`), errorRows(timeline)));
   if (queries.length) parts.push(make('div', { class: 'trend' }, queryChart(queries, TREND_HEIGHT), trendTable(words('slow_queries'), [['query', 'code'], ['calls', 'number'], ['mean', 'ms'], ['total', 'ms']], queries)));
   if (endpoints.length) parts.push(make('div', { class: 'trend' }, endpointChart(endpoints, TREND_HEIGHT), trendTable(words('response_times'), [['url', 'code'], ['first_byte', 'ms'], ['total', 'ms']], endpoints)));
@@ -150,9 +154,11 @@ function renderResolved() {
   const wanted = searchWords();
   const shown = data.resolved.filter((entry) => (!filters.host || entry.host === filters.host) && wanted.every((word) => Object.values(entry).join(' ').toLowerCase().includes(word)));
   byId('resolved').hidden = !data.resolved.length;
+  const list = make('ul', { class: 'resolved' });
   byId('resolved').replaceChildren(
-    sectionTitle('resolved', words('resolved_section'), count(data.resolved.length)),
-    make('ul', { class: 'resolved' }, shown.map((entry) => make('li', null, icon('resolved'), make('bdi', null, entry.title || entry.rule || entry.id), make('span', { class: 'place' }, entry.host ? make('b', null, entry.host) : null, entry.object ? make('code', { dir: 'ltr' }, entry.object) : null)))),
+    sectionTitle('resolved', words('resolved_section'), count(data.resolved_count)),
+    list,
+    paged(list, shown, PAGE_SIZE, (entry) => make('li', null, icon('resolved'), make('bdi', null, entry.title || entry.rule || entry.id), make('span', { class: 'place' }, entry.host ? make('b', null, entry.host) : null, entry.object ? make('code', { dir: 'ltr' }, entry.object) : null))),
   );
 }
 
@@ -163,6 +169,9 @@ function renderAbout() {
   byId('about').append(sectionTitle('about', words('about')), make(
     'ul', { class: 'notes' },
     cut ? make('li', { class: 'cut' }, words('note_cut', { n: count(cut) })) : null,
+    data.merged ? make('li', null, words('note_merged', { n: count(data.merged.inputs) })) : null,
+    data.merged && data.merged.overlaps ? make('li', { class: 'cut' }, words('note_overlaps', { n: count(data.merged.overlaps), names: data.merged.hosts.join(', ') })) : null,
+    data.left_out ? make('li', { class: 'cut' }, words('note_left_out', { n: count(data.left_out) })) : null,
     data.shortened ? make('li', { class: 'cut' }, words('note_shortened', { n: count(data.shortened) })) : null,
     make('li', null, words('note_utc')), make('li', null, words('note_harmless')), make('li', null, words('note_offline')),
     data.version ? make('li', null, words('version', { version: data.version })) : null,

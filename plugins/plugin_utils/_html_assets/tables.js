@@ -99,3 +99,38 @@ function paged(container, entries, size, build) {
   label();
   return button;
 }
+
+// A line over the last runs, drawn as SVG; what it shows is said in words as well. A run that lacks the number is a gap.
+
+const SPARK_WIDTH = 240;
+const SPARK_HEIGHT = 28;
+
+function drawn(tag, properties, ...children) {
+  const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
+  for (const [name, value] of Object.entries(properties)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+function sparkline(label, values) {
+  const known = values.filter((value) => value !== null);
+  const low = Math.min(...known);
+  const high = Math.max(...known);
+  const x = (position) => 3 + (position * (SPARK_WIDTH - 6)) / Math.max(1, values.length - 1);
+  const y = (value) => (high === low ? SPARK_HEIGHT / 2 : SPARK_HEIGHT - 4 - ((value - low) * (SPARK_HEIGHT - 8)) / (high - low));
+  const at = (position) => `${x(position).toFixed(1)} ${y(values[position]).toFixed(1)}`;
+  const steps = values.map((value, position) => (value === null ? '' : `${position && values[position - 1] !== null ? 'L' : 'M'}${at(position)}`));
+  const last = values.length - 1;
+  const marks = values.map((value, position) => (value === null ? null : drawn('circle', { class: position === last ? 'last' : 'run', cx: x(position).toFixed(1), cy: y(value).toFixed(1), r: position === last ? 3 : 1.5 })));
+  return drawn('svg', { class: 'line', viewBox: `0 0 ${SPARK_WIDTH} ${SPARK_HEIGHT}`, role: 'img', 'aria-label': label }, drawn('title', {}, label), drawn('path', { d: steps.join('') }), ...marks.filter(Boolean));
+}
+
+function historyRow(name, values) {
+  const title = words(`h_${name}`);
+  const known = values.filter((value) => value !== null);
+  const last = values[values.length - 1];
+  const now = last === null ? words('unknown') : byName(name, last);
+  const range = { name: title, now, low: byName(name, Math.min(...known)), high: byName(name, Math.max(...known)), n: count(values.length) };
+  return make('div', { class: 'spark run' }, make('span', { class: 'name' }, make('b', null, title)), sparkline(words('history_chart', range), values),
+    make('span', { class: 'muted range' }, range.low === range.high ? '' : `${range.low} – ${range.high}`), make('span', { class: 'total' }, now));
+}

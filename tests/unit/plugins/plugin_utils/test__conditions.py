@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import time
 
 import jmespath
@@ -90,6 +92,47 @@ def test_patterns_without_a_time_bound_are_refused():
     started = time.process_time()
     Expression("matches(a, '(x|y)*z$')")({"a": "xy" * 100_000})
     assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize("pattern", ["(a|a)*b", "(a|aa)+$", "((a+))+b", "(?=(a+)+b)", "((a|b)|(a|b))+c", "(?:a?)+b", "(a{0,9})*c", "a{1,1000}{1,1000}"])
+def test_patterns_that_divide_a_text_in_every_way_are_refused(pattern):
+    assert pattern_problem(pattern) is not None
+    with pytest.raises(ConditionError):
+        Expression(f"matches(a, '{pattern}')")({"a": "a" * 4000})
+
+
+@pytest.mark.parametrize("pattern", ["(ab|cd)+e", "(x|y)*z$", "^(jwt-|tls-)", "(?:foo|bar) (baz)?", "[a-z]+-[0-9]{1,3}", "a.*b.*c"])
+def test_patterns_with_a_bound_are_not(pattern):
+    assert pattern_problem(pattern) is None
+
+
+def test_a_pattern_that_takes_too_long_is_given_up_and_another_alarm_still_rings():
+    rung = []
+    handler = signal.signal(signal.SIGALRM, lambda *dummy: rung.append(True))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 3600)
+        slow = Expression("matches(a, '[a-z]+[a-z]+[a-z]+[a-z]+[a-z]+[a-z]+[a-z]+!')")
+        for dummy in range(2):
+            with pytest.raises(ConditionError, match="takes longer than"):
+                slow({"a": "a" * 4096})
+        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] < 3600 and rung == []
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+
+
+@pytest.mark.parametrize("text", ["[@,@][]" + "|[@,@][]" * 200, "to_string(" + "[@,@]|" * 20 + "@)", "a" + "|{a: @, b: @}" * 40])
+def test_expressions_that_double_with_every_step_are_refused(text):
+    with pytest.raises(ConditionError, match="repeats what it is given"):
+        Expression(text)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.text(st.sampled_from("ab|*+?.()[]{},^$\\1"), max_size=14))
+def test_any_pattern_is_refused_or_ends(pattern):
+    if pattern_problem(pattern) is None:
+        with contextlib.suppress(ConditionError):
+            Expression(f"matches(a, '{pattern}')")({"a": "ab" * 500})
 
 
 def test_times_and_versions():

@@ -22,7 +22,7 @@ from ansible_collections.stackops.runbook.plugins.plugin_utils import _html
 from ansible_collections.stackops.runbook.plugins.plugin_utils._html import PAGE_LIMIT_BYTES, render_html
 from ansible_collections.stackops.runbook.plugins.plugin_utils._html_tables import FACTS, TABLES
 from ansible_collections.stackops.runbook.plugins.plugin_utils._html_texts import TEXTS, verdict
-from ansible_collections.stackops.runbook.plugins.plugin_utils._html_view import clean, index_view, to_json
+from ansible_collections.stackops.runbook.plugins.plugin_utils._html_view import clean, history_names, index_view, to_json
 from ansible_collections.stackops.runbook.tests.support.fleet import NOW, make_report
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -191,7 +191,7 @@ def test_odd_facts_still_give_a_page(facts: Json) -> None:
     collectors = dict.fromkeys(["compose", "http", "logs", "requests", "postgres", "host", "ports", "links", "migrations", "database_logins"], facts)
     hosts = {"a": {"status": "ok", "findings": [], "facts": collectors}, "b": {"findings": None, "facts": facts}}
     index, details = index_view({"generated_at": "?", "hosts": hosts, "changes": None}, NOW, "en")
-    json.loads(to_json([index, details]))
+    json.loads(to_json([index, list(details)]))
     assert len(index["hosts"]) == 2
 
 
@@ -260,9 +260,11 @@ def test_every_word_that_the_page_asks_for_is_there_and_none_is_left_over() -> N
     columns = {f"c_{column.label}" for table in TABLES for column in table.columns}
     tables = {f"table_{table.name}" for table in TABLES}
     facts = {f"f_{fact.label}" for fact in FACTS}
+    runs = {f"h_{name}" for name in history_names()}
+    assert runs == {key for key in TEXTS["en"] if key.startswith("h_")}
     assert columns | tables | facts <= TEXTS["en"].keys()
     quoted = set(re.findall(r"'([a-z_0-9]+)'", script))
-    built = re.compile(r"^(c_|f_|table_|section_|confidence_|reach_)|_section$|_note$")
+    built = re.compile(r"^(c_|f_|h_|table_|section_|confidence_|reach_)|_section$|_note$")
     left_over = {key for key in TEXTS["en"] if key not in asked | columns | tables | facts | quoted and not built.search(key)}
     assert not left_over
 

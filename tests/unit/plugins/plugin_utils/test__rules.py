@@ -326,3 +326,32 @@ def test_every_fact_that_a_path_can_name_is_in_the_schema():
     assert schema.unknown_paths({"host": {"name": "a"}, "facts": {"compose": {"containers": [{"cause": {"code": "killed"}}]}}}) == []
     problems = schema.unknown_paths({"facts": {"compose": {"containers": [{"cause": {"code": "kiled"}, "pid": "x", "name": None}]}}})
     assert len(problems) == 3
+
+
+_BOMB = "".join(
+    f"{name}: &{name} [{','.join(['*' + before] * 9) if before else 'x'}]\n" for before, name in zip(" abcdefgh", "abcdefghi") for before in [before.strip()]
+)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        _BOMB + "schema: 1\nrules: []\n",
+        "schema: 1\nrules:\n- id: a-b\n  tests:\n  - given:\n" + "".join(f"      {line}\n" for line in _BOMB.splitlines()),
+        "schema: 1\nrules: []\na0: &a0 {k: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [{','.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 9)),
+        "schema: 1\nrules: &r [*r]\n",
+        "schema: 1\nrules: &r {a: *r}\n",
+    ],
+    ids=["top", "test", "merge", "list-in-itself", "mapping-in-itself"],
+)
+def test_a_document_that_its_aliases_blow_up_is_refused(tmp_path, content):
+    (tmp_path / "bomb.yml").write_text(content, encoding="utf-8")
+    with pytest.raises(RuleError, match="with its aliases written out"):
+        load_rules([tmp_path])
+
+
+@pytest.mark.parametrize("content", ["schema: 1\nrules: " + "[" * 50_000, "x: " + "9" * 100_000, "\x00", "!!python/object/apply:os.system [id]", "&a *a"])
+def test_a_document_that_is_none_is_an_error_with_its_place(tmp_path, content):
+    (tmp_path / "odd.yml").write_text(content, encoding="utf-8")
+    with pytest.raises(RuleError, match="odd.yml:1|odd.yml:2"):
+        load_rules([tmp_path])

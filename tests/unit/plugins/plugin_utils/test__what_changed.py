@@ -7,12 +7,12 @@ from __future__ import annotations
 import copy
 
 import pytest
-from ansible_collections.stackops.runbook.plugins.plugin_utils._what_changed import changes_near, told, what_changed
+from ansible_collections.stackops.runbook.plugins.plugin_utils._what_changed import changes_near, changes_of, news, told, what_changed
 
 CONTAINER = {
     "id": "aaa", "project": "shop", "service": "api", "state": "running", "oneoff": False, "created_at": "2026-11-23T10:00:00Z",
     "started_at": "2026-11-23T10:00:01Z", "restart_count": 0, "config_hash": "one", "image": {"reference": "shop/api:1", "id": "sha256:1111111111111111"},
-    "limits": {"memory_bytes": 100, "cpus": None, "pids": None},
+    "limits": {"memory_bytes": 100, "cpus": None, "pids": None}, "stats": {"memory_bytes": 200 << 20},
 }  # fmt: skip
 FACTS = {
     "compose": {"containers": [CONTAINER], "projects": [{"name": "shop", "env_file": "/srv/shop/.env", "env_newer_than_containers": []}]},
@@ -46,6 +46,10 @@ def test_nothing_changed():
         ({"limits": {"memory_bytes": 50, "cpus": None, "pids": None}}, [("shop/api", "limit-memory_bytes", 100, 50)]),
         ({"restart_count": 3, "started_at": "2026-11-23T11:00:01Z"}, [("shop/api", "restarts", 0, 3)]),
         ({"started_at": "2026-11-23T11:00:01Z"}, [("shop/api", "restarted", "2026-11-23T10:00:01Z", "2026-11-23T11:00:01Z")]),
+        ({"stats": {"memory_bytes": 400 << 20}}, [("shop/api", "memory_bytes", 200 << 20, 400 << 20)]),
+        ({"stats": {"memory_bytes": 240 << 20}}, []),
+        ({"stats": {"memory_bytes": True}}, []),
+        ({"stats": None}, []),
         ({"service": "web"}, [("shop/web", "service-added", None, "running"), ("shop/api", "service-removed", "running", None)]),
     ],
 )
@@ -99,3 +103,40 @@ def test_every_change_has_a_text(language):
     for change in what_changed(FACTS, now):
         assert "\x1b" not in told(change, language)
         assert told(change, language).startswith("shop/api")
+
+
+@pytest.mark.parametrize(("was", "is_now", "told_of"), [(20, 60, True), (60, 20, True), (20, 25, False), (2, 9, False), (None, 60, False), (20, None, False)])
+def test_connections(was, is_now, told_of):
+    def facts(used):
+        return {"postgres": {"instances": [{"project": "shop", "service": "db", "name": "shop/db", "connections": {"used": used}}]}}
+
+    assert shown(facts(was), facts(is_now)) == ([("shop/db", "connections", was, is_now)] if told_of else [])
+    assert what_changed({}, facts(60)) == [] == what_changed(facts(60), {"postgres": {"instances": [{"project": "shop", "connections": None}]}})
+
+
+def logs(*groups, status="warning", service="api"):
+    shapes = [{"shape": shape, "count": count, "level": level, "first_seen": "2026-11-23T11:00:00Z"} for shape, count, level in groups]
+    return {"logs": {"sources": [{"name": "/srv/app.log", "project": "shop", "service": service, "status": status, "groups": shapes}]}}
+
+
+def test_errors_of_a_new_shape():
+    before = logs(("connection refused", 4, "error"))
+    now = logs(("connection refused", 9, "error"), ("key <n> is gone", 2, "error"), ("slow <n>", 50, "warning"), *((f"e{n}", 9, "critical") for n in range(5)))
+    assert shown(before, now) == [("shop/api", "error-shape", None, shape) for shape in ("e0", "e1", "e2")]
+    assert shown(before, logs(("key <n> is gone", 2, "error"))) == [("shop/api", "error-shape", None, "key <n> is gone")]
+    # A log that was not read says nothing, and one that is new here is no news.
+    assert shown(logs(status="unknown"), now) == [] == shown(logs(service="web"), now) == shown({}, now)
+    assert what_changed(before, now)[0]["at"] == "2026-11-23T11:00:00Z"
+
+
+def test_news_are_of_the_stack_or_of_the_object_and_the_rest_is_counted():
+    changes = [{"object": name, "what": "recreated", "before": None, "after": None, "at": None} for name in ("shop/db", "shop/api", "shop/web", "other/api")]
+    assert news(changes, "shop/api", True, "en", 2) == ["shop/api was recreated", "shop/db was recreated", "+1 more"]
+    assert news(changes, "shop/api", False, "zh_TW", 2) == ["shop/api 已重新建立"]
+
+
+def test_a_change_that_is_none_is_left_out():
+    good = {"object": "shop/api", "what": "limit-cpus", "before": 1, "after": 2, "at": None}
+    odd = [None, "x", {**good, "what": "others"}, {**good, "what": 3}, {**good, "object": None}, {**good, "at": 5}, {"object": "a"}]
+    assert changes_of({"what_changed": [good, *odd]}) == [good]
+    assert changes_of({"what_changed": "x"}) == [] == changes_of({})
