@@ -18,6 +18,8 @@ from ansible.utils.color import ANSIBLE_COLOR
 
 from ..plugin_utils._handover import hand_over, handover_directory, take_over
 from ..plugin_utils._log_view import Printer, merged
+from ..plugin_utils._odd_hosts import connection_trouble, hang_trouble, module_trouble
+from ..plugin_utils._packed_module import run_packed
 from ..plugin_utils._time_limit import HostTimeout, time_limit
 
 Result = dict[str, t.Any]
@@ -56,11 +58,10 @@ class ActionModule(ActionBase):
         return self._read_for_show(arguments, variables)
 
     def _read(self, arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> Result:
-        result: Result = self._execute_module(module_name="stackops.runbook.log_lines", module_args=arguments, task_vars=variables)
-        return result
+        return run_packed(self, "log_lines", arguments, variables)
 
     def _read_in_time(self, arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> Result:
-        with time_limit(float(arguments.get("deadline") or 30) + HOST_GRACE_SECONDS):
+        with time_limit(_limit_seconds(arguments)):
             return self._read(arguments, variables)
 
     def _read_for_show(self, arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> Result:
@@ -69,14 +70,16 @@ class ActionModule(ActionBase):
         directory = handover_directory(C.DEFAULT_LOCAL_TMP, "lines")
         try:
             result = self._read_in_time(arguments, variables)
-        except AnsibleConnectionFailure as error:
-            hand_over(directory, host, {"host": host, "reachable": False, "reason": str(error)})
-            raise
-        except HostTimeout as error:
-            hand_over(directory, host, {"host": host, "reachable": False, "reason": str(error)})
-            return {"changed": False, "unreachable": True, "msg": str(error)}
+        except (AnsibleConnectionFailure, HostTimeout) as error:
+            hangs = isinstance(error, HostTimeout)
+            reason = str(hang_trouble(_limit_seconds(arguments), "deadline") if hangs else connection_trouble(str(error)))
+            hand_over(directory, host, {"host": host, "reachable": False, "reason": reason})
+            return {"changed": False, "unreachable": True, "msg": reason}
         if result.get("failed"):
-            return result
+            trouble = module_trouble(result)
+            hand_over(directory, host, {"host": host, "reachable": True, "reason": str(trouble)})
+            # What the module itself says is about what it was asked for, which is the same for every host.
+            return result if trouble.code == "failed" else {"changed": False, "status": "unknown", "summary": str(trouble)}
         kept = {key: result.get(key) for key in ("lines", "logs", "errors", "position")}
         hand_over(directory, host, {"host": host, "reachable": True, "result": kept})
         return {"changed": False, "status": result.get("status"), "summary": result.get("summary")}
@@ -119,3 +122,7 @@ class ActionModule(ActionBase):
         hosts, forks = variables.get("ansible_play_hosts_all") or [host], int(context.CLIARGS.get("forks") or 5)
         if len(hosts) > forks and host == hosts[0]:
             self._display.warning(f"Only {forks} of {len(hosts)} hosts are followed at a time. Run it with --forks {len(hosts)} to follow all of them.")
+
+
+def _limit_seconds(arguments: dict[str, t.Any]) -> float:
+    return float(arguments.get("deadline") or 30) + HOST_GRACE_SECONDS

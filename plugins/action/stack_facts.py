@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import datetime
+import pathlib
 import time
 import typing as t
 
@@ -16,6 +17,8 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
 from ..plugin_utils._handover import hand_over, handover_directory
+from ..plugin_utils._odd_hosts import Trouble, connection_trouble, hang_trouble, module_trouble, work_in_memory
+from ..plugin_utils._packed_module import run_packed
 from ..plugin_utils._time_limit import HostTimeout, time_limit
 
 #: The collectors end by themselves at their deadline; this much later it is the connection or the host that hangs.
@@ -38,26 +41,23 @@ class ActionModule(ActionBase):
         return self._collect_for_report(arguments, variables)
 
     def _collect(self, arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
-        result: dict[str, t.Any] = self._execute_module(module_name="stackops.runbook.stack_facts", module_args=arguments, task_vars=variables)
-        return result
+        return run_packed(self, "stack_facts", arguments, variables)
 
     def _collect_for_report(self, arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
         """Collect and keep the facts; whatever goes wrong becomes this host's row of the report."""
         host = variables["inventory_hostname"]
         directory = handover_directory(C.DEFAULT_LOCAL_TMP)
-        limit = float(arguments.get("timeout_seconds") or 60) + HOST_GRACE_SECONDS
+        limit = host_limit(arguments)
         began = time.time()
         try:
             with time_limit(limit):
-                result = self._collect(arguments, variables)
+                result = self._collect_where_there_is_room(arguments, variables)
         except AnsibleConnectionFailure as error:
-            hand_over(directory, host, {"host": host, "reachable": False, "reason": str(error)})
-            raise
-        except HostTimeout as error:
-            hand_over(directory, host, {"host": host, "reachable": False, "reason": str(error)})
-            return {"changed": False, "status": "unknown", "summary": str(error), "unreachable": True, "msg": str(error)}
+            return self._unreachable(directory, host, connection_trouble(str(error)))
+        except HostTimeout:
+            return self._unreachable(directory, host, hang_trouble(limit, "diagnose_timeout_seconds"))
         if result.get("failed"):
-            reason = failure_reason(result)
+            reason = str(module_trouble(result))
             hand_over(directory, host, {"host": host, "reachable": True, "reason": reason})
             self._display.warning(f"{host}: collecting failed: {reason}")
             return {"changed": False, "status": "unknown", "summary": f"collecting failed: {reason}"}
@@ -65,13 +65,33 @@ class ActionModule(ActionBase):
         hand_over(directory, host, {"host": host, "reachable": True, "result": {key: result.get(key) for key in ("schema", "host", "facts")}})
         return {"changed": False, "status": result.get("status"), "summary": result.get("summary")}
 
+    def _collect_where_there_is_room(self, arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Collect; on a host whose file systems are full or read-only, with what Ansible needs there in memory."""
+        try:
+            result = self._collect(arguments, variables)
+        except AnsibleConnectionFailure as error:
+            if connection_trouble(str(error)).code != "no-room":
+                raise
+        else:
+            if not result.get("failed") or module_trouble(result).code != "no-room":
+                return result
+        work_in_memory(self)
+        return self._collect(arguments, variables)
 
-def failure_reason(result: dict[str, t.Any]) -> str:
-    """Return the one line of a failed module's *result* that says what happened."""
-    # A module that never came to speak (no Python, a full disk) leaves its words in module_stderr.
-    noise = (result.get("module_stderr") or result.get("module_stdout") or "").strip().splitlines()
-    message = str(result.get("msg") or "the module gave no reason").strip().splitlines()[0]
-    return f"{message} ({noise[-1].strip()})" if noise else message
+    @staticmethod
+    def _unreachable(directory: pathlib.Path, host: str, trouble: Trouble) -> dict[str, t.Any]:
+        reason = str(trouble)
+        hand_over(directory, host, {"host": host, "reachable": False, "reason": reason})
+        return {"changed": False, "status": "unknown", "unreachable": True, "msg": reason}
+
+
+def host_limit(arguments: t.Mapping[str, t.Any]) -> float:
+    """Return how many seconds a host has."""
+    try:
+        return float(arguments.get("timeout_seconds") or 60) + HOST_GRACE_SECONDS
+    except (TypeError, ValueError):
+        # What is wrong with it the module says.
+        return 60.0 + HOST_GRACE_SECONDS
 
 
 def set_clock_offset(result: dict[str, t.Any], began: float, ended: float) -> None:

@@ -15,9 +15,10 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 from ..plugin_utils._handover import archive_path, hand_over, handover_directory
+from ..plugin_utils._odd_hosts import connection_trouble, hang_trouble, module_trouble
+from ..plugin_utils._packed_module import run_packed
 from ..plugin_utils._time_limit import HostTimeout, time_limit
 
-MODULE = "stackops.runbook.support_bundle"
 #: The collectors end by themselves at their deadline; this much later it is the connection or the host that hangs.
 HOST_GRACE_SECONDS = 60
 
@@ -37,22 +38,27 @@ class ActionModule(ActionBase):
         host = str(variables["inventory_hostname"])
         directory = handover_directory(C.DEFAULT_LOCAL_TMP, "evidence")
         facts = {"address": self._play_context.remote_addr, "user": self._play_context.remote_user}
+        limit = float(self._task.args.get("timeout_seconds") or 120) + HOST_GRACE_SECONDS
         try:
-            with time_limit(float(self._task.args.get("timeout_seconds") or 120) + HOST_GRACE_SECONDS):
+            with time_limit(limit):
                 return self._collect(host, directory, facts, variables)
-        except (AnsibleConnectionFailure, HostTimeout) as error:
-            hand_over(directory, host, {**facts, "reachable": False, "reason": str(error)})
-            if isinstance(error, AnsibleConnectionFailure):
-                raise
-            return {"changed": False, "unreachable": True, "msg": str(error)}
+        except AnsibleConnectionFailure as error:
+            return self._unreachable(host, directory, facts, str(connection_trouble(str(error))))
+        except HostTimeout:
+            return self._unreachable(host, directory, facts, str(hang_trouble(limit, "support_bundle_timeout_seconds")))
+
+    @staticmethod
+    def _unreachable(host: str, directory: pathlib.Path, facts: dict[str, t.Any], reason: str) -> dict[str, t.Any]:
+        hand_over(directory, host, {**facts, "reachable": False, "reason": reason})
+        return {"changed": False, "unreachable": True, "msg": reason}
 
     def _collect(self, host: str, directory: pathlib.Path, facts: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
         if self._connection._shell.tmpdir is None:
             self._make_tmp_path()
         arguments = {**self._task.args, "directory": self._connection._shell.tmpdir}
-        result: dict[str, t.Any] = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=variables)
+        result = run_packed(self, "support_bundle", arguments, variables)
         if result.get("failed") or "path" not in result:
-            reason = str(result.get("msg") or result.get("module_stderr") or "the module said nothing")
+            reason = str(module_trouble(result))
             hand_over(directory, host, {**facts, "reachable": True, "reason": reason})
             self._display.warning(f"{host}: collecting failed: {reason}")
             return {"changed": False, "msg": f"collecting failed: {reason}"}

@@ -595,9 +595,11 @@ def _as_inspected(entry: Raw) -> Raw:
 
 def _find_socket() -> str:
     candidates = socket_candidates()
-    for path in candidates:
-        if os.path.exists(path):
-            return f"unix://{path}"
+    there = [path for path in candidates if os.path.exists(path)]
+    # One's own engine serves where root's is for root alone.
+    usable = [path for path in there if os.access(path, os.R_OK | os.W_OK)] or there
+    if usable:
+        return f"unix://{usable[0]}"
     tried = ", ".join(candidates)
     if any(shutil.which(name) for name in ("dockerd", "docker", "podman")):
         raise CheckError(
@@ -627,12 +629,8 @@ def _try_socket(docker_host: str, timeout_seconds: float) -> None:
 
 def _connection_error(source: str, error: BaseException) -> CheckError:
     if isinstance(error, PermissionError):
-        return CheckError(
-            source,
-            "permission denied",
-            "Run with become: true. (Members of the docker group may use it as well, but that group means root.)",
-            "permission-denied",
-        )
+        group = "" if "podman" in source else " (Members of the docker group may use it as well, but that group means root.)"
+        return CheckError(source, "permission denied", f"Run with become: true.{group}", "permission-denied")
     if isinstance(error, socket.timeout):
         return CheckError(source, "no answer in time", "Look at the engine: sudo systemctl status docker", "timeout")
     start = f"start the engine: sudo systemctl start {'podman.socket' if 'podman' in source else 'docker'}"

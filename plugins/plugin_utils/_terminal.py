@@ -12,8 +12,8 @@ import dataclasses
 import typing as t
 
 from ._rules import CATEGORIES, SEVERITIES
-from ._text import LANGUAGES, clip, display_width, harmless, human_value, split_commands, wrap
-from ._what_changed import changes_near, told
+from ._text import LANGUAGES, clip, display_width, harmless, human_value, split_commands, without_controls, wrap
+from ._what_changed import Change, changes_of, news
 
 Report = dict[str, t.Any]
 
@@ -27,6 +27,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "more": "and {count} more finding(s): see the report", "new": "new", "resolved": "resolved", "unread": "Not checked", "silenced": "Silenced",
         "failed": "Rule failed", "unreachable": "Unreachable", "expired": "Silence expired", "report": "Report", "others": "+{count} more",
         "critical": "CRITICAL", "warning": "WARNING", "info": "INFO", "also_info": "For information", "status_unknown": "Unknown", "colon": ": ",
+        "merged": "Merged from {count} reports.", "overlaps": "{count} hosts were in several of them, the newest counts: {names}",
     },
     "zh_TW": {
         "hosts": "台主機", "host": "台主機", "why": "原因", "seen": "證據", "so": "影響", "news": "變更", "because": "因為", "therefore": "所以",
@@ -35,6 +36,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "more": "另有 {count} 項，請見報告", "new": "項新出現", "resolved": "項已解決", "unread": "未能檢查", "silenced": "已靜音",
         "failed": "規則失敗", "unreachable": "無法連線", "expired": "靜音已過期", "report": "報告", "others": "另 {count} 項",
         "critical": "嚴重", "warning": "警告", "info": "資訊", "also_info": "供參考", "status_unknown": "不明", "colon": "：",
+        "merged": "由 {count} 份報告合併而成。", "overlaps": "{count} 台主機出現在多份報告中，以最新的一份為準：{names}",
     },
 }  # fmt: skip
 _STATUS_WORDS = {
@@ -50,6 +52,7 @@ _MINIMUM_WIDTH = 40
 _MAXIMUM_EVIDENCE = 5
 _MAXIMUM_ASIDES = 4
 _MAXIMUM_CHAIN = 4
+_MAXIMUM_REASON = 4
 _MAXIMUM_CHANGES = 3
 
 
@@ -75,7 +78,7 @@ class _Group:
     finding: dict[str, t.Any]
     hosts: list[str]
     effects: list[dict[str, t.Any]]
-    changed: list[dict[str, t.Any]]
+    changed: list[Change]
 
 
 def render_terminal(report: Report, options: t.Optional[t.Mapping[str, t.Any]] = None) -> str:
@@ -91,7 +94,7 @@ def render_terminal(report: Report, options: t.Optional[t.Mapping[str, t.Any]] =
     head = [_headline(report, style), ""]
     if report.get("recorded_facts"):
         head.insert(1, f"{style.words['recorded']}{style.words['colon']}{harmless(str(report['recorded_facts']), 500)}")
-    tail = _asides(report, style)
+    tail = [*_asides(report, style), *_merged(report, style)]
     if values.get("path"):
         tail += ["", f"{style.words['report']}{style.words['colon']}{harmless(str(values['path']), 500)}"]
     if values.get("body"):
@@ -131,8 +134,9 @@ def _groups(report: Report) -> list[_Group]:
     rank: dict[tuple[str, str], int] = {}
     rows = [("", {"findings": report.get("fleet_findings") or []}), *report["hosts"].items()]
     for name, row in rows:
-        by_id = {finding["id"]: finding for finding in row["findings"]}
-        roots = [finding for finding in row["findings"] if finding["result"] == "fire" and not finding.get("effect_of")]
+        findings = [_clean(finding) for finding in row["findings"]]
+        by_id = {finding["id"]: finding for finding in findings}
+        roots = [finding for finding in findings if finding["result"] == "fire" and not finding.get("effect_of")]
         for position, finding in enumerate(roots):
             key = (finding["rule"], finding["object"])
             group = groups.setdefault(
@@ -141,7 +145,7 @@ def _groups(report: Report) -> list[_Group]:
                     finding,
                     [],
                     [by_id[effect] for effect in finding["effects"] if effect in by_id],
-                    changes_near(row.get("what_changed") or (), finding["object"]),
+                    changes_of(row),
                 ),
             )
             group.hosts.append(name)
@@ -153,6 +157,13 @@ def _groups(report: Report) -> list[_Group]:
         return (-worst, rank[key], -len(group.hosts))
 
     return [groups[key] for key in sorted(groups, key=order)]
+
+
+def _clean(finding: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return *finding* with texts that cannot do anything to a terminal, wherever it was read from."""
+    texts = {key: without_controls(str(finding[key])) for key in ("rule", "object", "title", "cause", "verify")}
+    evidence = {harmless(str(name), 60): value for name, value in finding["evidence"].items()}
+    return {**finding, **texts, "evidence": evidence, "fix": [without_controls(str(step)) for step in finding["fix"]]}
 
 
 def _body(groups: t.Sequence[_Group], style: _Style, room: int) -> list[str]:
@@ -210,12 +221,9 @@ def _block(group: _Group, style: _Style, first: bool = False) -> list[str]:
     if evidence:
         lines += _labelled(words["seen"], " · ".join(evidence), style, 3)
     # Of the whole stack beside the first cause, and only one's own beside the others.
-    changed = group.changed if first else [change for change in group.changed if change["object"] == finding["object"]]
+    changed = news(group.changed, finding["object"], first, style.language, _MAXIMUM_CHANGES)
     if changed:
-        shown = [told(change, style.language) for change in changed[:_MAXIMUM_CHANGES]]
-        if len(changed) > _MAXIMUM_CHANGES:
-            shown.append(words["others"].format(count=len(changed) - _MAXIMUM_CHANGES))
-        lines += _labelled(words["news"], "; ".join(shown), style, 3)
+        lines += _labelled(words["news"], "; ".join(changed), style, 3)
     if group.effects and first:
         lines += _chain(group, style)
     elif group.effects:
@@ -295,7 +303,7 @@ def _asides(report: Report, style: _Style) -> list[str]:
     colon = words["colon"]
     for status, label in (("unreachable", "unreachable"), ("unknown", "status_unknown")):
         named = [(name, row["reason"]) for name, row in report["hosts"].items() if row["status"] == status and row.get("reason")]
-        lines += _listed([f"{words[label]}{colon}{harmless(name, 60)} – {harmless(str(reason))}" for name, reason in named], style, status)
+        lines += _told([f"{words[label]}{colon}{harmless(name, 60)} – {harmless(str(reason))}" for name, reason in named], style, status)
     unread = _by_title(report, "unknown", words["unread"] + colon, lambda finding: f"{finding['object']} – {finding.get('reason') or ''}")
     failed = _by_title(report, "error", words["failed"] + colon, lambda finding: f"{finding['rule']} – {finding.get('reason') or ''}")
     lines += _listed(unread, style, "unknown") + _listed(failed, style, "unknown")
@@ -308,11 +316,44 @@ def _asides(report: Report, style: _Style) -> list[str]:
 
 def _by_title(report: Report, result: str, label: str, text: t.Callable[[dict[str, t.Any]], str]) -> list[str]:
     hosts: dict[str, list[str]] = {}
-    for name, row in report["hosts"].items():
+    rows = [("", {"findings": report.get("fleet_findings") or []}), *report["hosts"].items()]
+    for name, row in rows:
         for finding in row["findings"]:
             if finding["result"] == result and not finding.get("effect_of"):
-                hosts.setdefault(harmless(text(finding)), []).append(name)
-    return [f"{label}{', '.join(names[:3])}{f' (+{len(names) - 3})' if len(names) > 3 else ''}: {shown}" for shown, names in hosts.items()]
+                hosts.setdefault(harmless(text(finding)), []).append(harmless(name, 60))
+    return [f"{label}{_names(names)}{shown}" for shown, names in hosts.items()]
+
+
+def _names(names: t.Sequence[str]) -> str:
+    if names == [""]:
+        return ""
+    return f"{', '.join(names[:3])}{f' (+{len(names) - 3})' if len(names) > 3 else ''}: "
+
+
+def _merged(report: Report, style: _Style) -> list[str]:
+    """Return where a merged report comes from, and which hosts were in several of its inputs."""
+    merged = report.get("merged")
+    if not merged:
+        return []
+    words = style.words
+    lines = [words["merged"].format(count=len(merged["inputs"]))]
+    if merged["overlaps"]:
+        names = [harmless(overlap["host"], 60) for overlap in merged["overlaps"]]
+        lines.append(words["overlaps"].format(count=len(names), names=_names(names)[:-2]))
+    return [style.paint(clip(line, style.width), "dim") for line in lines]
+
+
+def _told(texts: t.Sequence[str], style: _Style, colour: str) -> list[str]:
+    """Return each of *texts* on as many lines as it takes: why a host gave nothing ends with what to do about it."""
+    lines = []
+    for text in texts[:_MAXIMUM_ASIDES]:
+        first, *more = wrap(text, style.width - 2)
+        if len(more) >= _MAXIMUM_REASON:
+            more = [*more[: _MAXIMUM_REASON - 1], clip(more[_MAXIMUM_REASON - 1] + "…", style.width - 2)]
+        lines += [style.paint(first, colour), *(f"  {line}" for line in more)]
+    if len(texts) > _MAXIMUM_ASIDES:
+        lines.append(style.paint(style.words["others"].format(count=len(texts) - _MAXIMUM_ASIDES), "dim"))
+    return lines
 
 
 def _listed(lines: t.Sequence[str], style: _Style, colour: str) -> list[str]:

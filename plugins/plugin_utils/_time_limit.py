@@ -10,24 +10,53 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import subprocess
+import time
+import types
 import typing as t
 
 
-class HostTimeout(Exception):
-    """The host as a whole gave no answer in time: a hang of the connection or of the host, not of one collector."""
+class HostTimeout(BaseException):
+    """The host as a whole gave no answer in time: a hang of the connection or of the host, not of one collector.
+
+    It is no :class:`Exception`: Ansible's look for an interpreter and its retries of connections go on after one of these, and would go on forever.
+    """
 
 
 @contextlib.contextmanager
 def time_limit(seconds: float) -> t.Iterator[None]:
-    """Raise :class:`HostTimeout` in the block when *seconds* are over; 0 is no limit. It is for the main thread of a process."""
+    """Raise :class:`HostTimeout` in the block when *seconds* are over; 0 is no limit. It is for the main thread of a process.
+
+    A limit around this one (a task's own ``timeout``) stays in force.
+    """
 
     def on_alarm(dummy_signal: int, dummy_frame: object) -> None:
-        raise HostTimeout(f"no answer within {seconds:g} s")
+        raise HostTimeout(f"no end within {seconds:g} s")
 
+    outer_left = signal.getitimer(signal.ITIMER_REAL)[0]
+    if not seconds or 0 < outer_left <= seconds:
+        yield
+        return
+    began = time.monotonic()
     previous = signal.signal(signal.SIGALRM, on_alarm)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
+    except HostTimeout as error:
+        _end_what_was_waited_for(error.__traceback__)
+        raise
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
+        if outer_left:
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, outer_left - (time.monotonic() - began)))
+
+
+def _end_what_was_waited_for(traceback: t.Optional[types.TracebackType]) -> None:
+    """Kill the ``ssh`` that the interrupted code was waiting for: it would wait for the host until that is switched off."""
+    while traceback is not None:
+        for value in list(traceback.tb_frame.f_locals.values()):
+            if isinstance(value, subprocess.Popen) and value.poll() is None:
+                value.kill()
+                value.wait()
+        traceback = traceback.tb_next

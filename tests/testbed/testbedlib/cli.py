@@ -11,7 +11,7 @@ import pathlib
 import sys
 import typing as t
 
-from . import engine, hosts, images, seed
+from . import engine, hosts, images, odd, seed
 from .console import CommandFailed, Unavailable, say
 
 EXIT_FAILED = 1
@@ -29,6 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     seed_parser.add_argument("names", nargs="+", metavar="VOLUME")
     inventory = commands.add_parser("inventory", help="print an inventory of hosts that are up")
     inventory.add_argument("names", nargs="*", metavar="NAME", help="default: all that are up")
+    inventory.add_argument("--odd", action="store_true", help="and the odd hosts behind the first")
     inventory.add_argument("--user", default="root", choices=hosts.USERS)
     _add_host_commands(commands.add_parser("host", help="target hosts").add_subparsers(dest="action", required=True, metavar="ACTION"))
     return parser
@@ -41,6 +42,7 @@ def _add_host_commands(actions: t.Any) -> None:
         if action == "up":
             parser.add_argument("--image", default=seed.HOST_IMAGE, metavar="NAME", help=f"default: {seed.HOST_IMAGE}")
     actions.add_parser("list", help="names of the hosts that are up")
+    actions.add_parser("odd", help="let a host answer on other ports as hosts do that lack something").add_argument("name", metavar="NAME")
     actions.add_parser("address", help="print a host's address").add_argument("name", metavar="NAME")
     deploy = actions.add_parser("deploy", help="copy a rendered stack to a host and start it")
     deploy.add_argument("name", metavar="NAME")
@@ -64,6 +66,8 @@ def _host(options: argparse.Namespace, command: list[str]) -> None:
         sys.stdout.writelines(f"{name}\n" for name in hosts.listed())
     elif options.action == "address":
         sys.stdout.write(hosts.address(options.name) + "\n")
+    elif options.action == "odd":
+        odd.open_doors(options.name)
     elif options.action == "deploy":
         hosts.deploy(options.name, options.directory, options.to)
     elif options.action == "ssh":
@@ -85,7 +89,9 @@ def _dispatch(options: argparse.Namespace, command: list[str]) -> None:
             for volume in options.names:
                 seed.make_volume(volume, {hosts.LABEL: volume})
     elif options.command == "inventory":
-        sys.stdout.write(hosts.inventory(options.names or hosts.listed(), options.user))
+        names = options.names or hosts.listed()
+        strange = odd.rows(names[0], hosts.inventory_variables(names[0], options.user)) if options.odd else {}
+        sys.stdout.write(hosts.inventory(names, options.user, strange))
     else:
         _host(options, command)
 

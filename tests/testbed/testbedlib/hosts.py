@@ -162,31 +162,41 @@ def execute(name: str, command: t.Sequence[str]) -> t.NoReturn:
 
 def deploy(name: str, directory: pathlib.Path, target: str) -> None:
     """Copy a rendered stack to *target* on the host, start it and wait until every service is well."""
-    compose = ["docker", "exec", "--workdir", target, name, "docker", "compose"]
+    has_v2 = succeeds(["docker", "exec", name, "docker", "compose", "version"], 30)
+    compose = ["docker", "exec", "--workdir", target, "--env=COMPOSE_HTTP_TIMEOUT=180", name, *(("docker", "compose") if has_v2 else ("docker-compose",))]
+    health = '{{index .Config.Labels "com.docker.compose.service"}} {{.State.Health.Status}}'
 
     def every_service_is_well() -> bool:
         services = output([*compose, "config", "--services"]).split()
-        healthy = output([*compose, "ps", "--format", "{{.Service}} {{.Health}}"]).splitlines()
+        containers = output([*compose, "ps", "-q"]).split()
+        healthy = output(["docker", "exec", name, "docker", "inspect", "--format", health, *containers]).splitlines() if containers else []
         return all(f"{service} healthy" in healthy for service in services)
 
     with step(f"Starting {directory.name} on {name}"):
         run(["docker", "exec", name, "mkdir", "-p", target])
         run(["docker", "cp", f"{directory}/.", f"{name}:{target}"])
+        if not has_v2:
+            # Before 1.27 it takes a file that does not say its version for the first one.
+            run(["docker", "exec", name, "sed", "-i", '1i version: "2.4"', f"{target}/docker-compose.yml"])
         run([*compose, "up", "--detach"], 180)
         # Not `up --wait`: it gives up at the first unhealthy moment, which a busy machine may well have.
         wait_until(every_service_is_well, READY_SECONDS, f"{directory.name} on {name}", pause_seconds=0.5)
 
 
-def inventory(names: t.Sequence[str], user: str) -> str:
-    """Return an inventory in YAML that reaches the hosts by ssh."""
+def inventory_variables(name: str, user: str) -> dict[str, t.Any]:
+    """Return what an inventory says of a host to reach it by ssh."""
+    return {
+        "ansible_host": address(name),
+        "ansible_user": user,
+        "ansible_ssh_private_key_file": str(private_key()),
+        "ansible_ssh_common_args": " ".join(ssh_arguments(name)),
+    }
+
+
+def inventory(names: t.Sequence[str], user: str, more: t.Optional[t.Mapping[str, t.Mapping[str, t.Any]]] = None) -> str:
+    """Return an inventory in YAML that reaches the hosts by ssh; *more* are others by name, with their variables."""
     lines = ["all:", "  hosts:"]
-    for name in names:
-        variables = {
-            "ansible_host": address(name),
-            "ansible_user": user,
-            "ansible_ssh_private_key_file": str(private_key()),
-            "ansible_ssh_common_args": " ".join(ssh_arguments(name)),
-        }
+    for name, variables in {**{name: inventory_variables(name, user) for name in names}, **(more or {})}.items():
         lines.append(f"    {json.dumps(name)}:")
         lines.extend(f"      {key}: {json.dumps(value)}" for key, value in variables.items())
     return "\n".join(lines) + "\n"

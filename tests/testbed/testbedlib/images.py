@@ -54,6 +54,7 @@ def _catalogue() -> dict[str, Image]:
         *(Image(f"second-{name}:latest", SECOND_STACK / name, "base:trixie") for name in ("api", "edge", "cache")),
         Image("host:trixie", IMAGES / "host", "base:trixie"),
         Image("host-firewalld:trixie", IMAGES / "firewalld", "host:trixie"),
+        Image("host:bullseye", IMAGES / "host-bullseye", "base:bullseye"),
     ]
     return {image.name: image for image in [*bases, *databases, *others]}
 

@@ -11,5 +11,6 @@ import pathlib
 CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
 CACHE = CHECKOUT / ".cache" / "testbed"
 IMAGES = CHECKOUT / "tests" / "testbed" / "images"
+ODD = CHECKOUT / "tests" / "testbed" / "odd"
 STACK = CHECKOUT / "tests" / "stack"
 SECOND_STACK = CHECKOUT / "tests" / "second_stack"

@@ -184,6 +184,18 @@ def test_where_the_socket_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     assert socket_candidates(1000) == ["/var/run/docker.sock", "/run/user/1000/docker.sock", "/run/podman/podman.sock", "/run/user/1000/podman/podman.sock"]
 
 
+def test_ones_own_engine_serves_where_root_s_is_for_root_alone(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    roots, own = tmp_path / "docker.sock", tmp_path / "own.sock"
+    monkeypatch.setattr(_engine, "socket_candidates", lambda: [str(roots), str(own)])
+    roots.touch()
+    own.touch()
+    # Tests run as root too, who may do everything.
+    monkeypatch.setattr(os, "access", lambda path, mode: path == str(own))
+    assert _engine._find_socket() == f"unix://{own}"
+    own.unlink()
+    assert _engine._find_socket() == f"unix://{roots}"
+
+
 def test_options_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"DOCKER_HOST": "tcp://192.0.2.1:2376", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/certs"}.items():
         monkeypatch.setenv(name, value)

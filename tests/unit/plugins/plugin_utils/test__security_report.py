@@ -215,8 +215,9 @@ def test_what_is_accepted_is_left_out_with_its_reason(entry: dict[str, str], lef
 
 
 def test_hosts_that_did_not_answer_are_there() -> None:
-    silent = host_report("web2", {"images": {"unreachable": True, "msg": "Failed to connect"}}, NONE, NOW, "1.0.0")
-    assert (silent["status"], silent["reason"]) == ("unreachable", "Failed to connect")
+    silent = host_report("web2", {"images": {"unreachable": True, "msg": "ssh: connect to host web2 port 22: Connection refused"}}, NONE, NOW, "1.0.0")
+    assert silent["status"] == "unreachable"
+    assert silent["reason"].startswith("nothing listens there (connect to host web2 port 22: Connection refused). Is sshd running")
     assert host_report("web3", {"images": None, "logs": {"skipped": True}}, NONE, NOW, "1.0.0")["status"] == "unknown"
 
 
