@@ -19,10 +19,11 @@ from ..module_utils._image_scan import ImageScanOptions, image_scan_arguments, r
 from ..module_utils._scanner_output import ScannerReport
 from ..module_utils._scanners import Scanner, find_scanner, run_scanner
 from ..plugin_utils._handover import handover_directory
+from ..plugin_utils._packed_module import run_packed
 from ..plugin_utils._scan_cache import load_report, store_report
 from ..plugin_utils._time_limit import HostTimeout, time_limit
 
-MODULE = "stackops.runbook.image_scan"
+MODULE = "image_scan"
 Result = dict[str, t.Any]
 
 
@@ -37,7 +38,7 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         variables = task_vars or {}
         dummy, arguments = self.validate_argument_spec(argument_spec=image_scan_arguments())
-        result: Result = self._execute_module(module_name=MODULE, module_args=dict(self._task.args), task_vars=variables)
+        result = run_packed(self, MODULE, self._task.args, variables)
         missing = result.get("scanner_missing") or {}
         if result.get("failed") or not arguments["controller"] or missing.get("code") != "not-installed" or not result.get("images"):
             return result
@@ -87,7 +88,7 @@ class ActionModule(ActionBase):
         limit = float(arguments["timeout_seconds"])
         directory = self._connection._shell.tmpdir
         export = {"image": image, "directory": directory, "max_bytes": arguments["controller_max_bytes"], "timeout_seconds": limit}
-        handed = self._execute_module(module_name=MODULE, module_args={**self._task.args, "export": export}, task_vars=variables)
+        handed = run_packed(self, MODULE, {**self._task.args, "export": export}, variables)
         if handed.get("failed"):
             raise CheckError(f"image {image}", str(handed.get("msg")), "", "failed")
         try:

@@ -1,0 +1,47 @@
+# Copyright (c) 2026, stackops.runbook contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the playbook ``diagnose`` makes of variables that are wrong, for all hosts or for one."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import subprocess
+import sys
+import typing as t
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+# Nobody answers there: the hosts are this machine, which may have an engine.
+NO_ENGINE = "diagnose_docker_host=tcp://127.0.0.1:1"
+
+
+def diagnose(tmp_path: pathlib.Path, hosts: dict[str, dict[str, t.Any]], *arguments: str) -> tuple[int, str]:
+    """Run the playbook over *hosts* with their variables; return its exit code and what it prints."""
+    inventory = tmp_path / "inventory.yml"
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    inventory.write_text(json.dumps({"all": {"hosts": {host: {**local, **variables} for host, variables in hosts.items()}}}))
+    argv = [str(pathlib.Path(sys.executable).parent / "ansible-playbook"), "-i", str(inventory), "playbooks/diagnose.yml"]
+    argv += ["-e", NO_ENGINE, "-e", f"diagnose_report_dir={tmp_path}", "-e", '{"diagnose_report_formats": ["json"]}', *arguments]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_what_is_wrong_for_all_hosts_is_said_before_anything_is_collected(tmp_path: pathlib.Path) -> None:
+    code, said = diagnose(tmp_path, {"web1": {}, "web2": {}}, "-e", "diagnose_fail_on=sometimes")
+    assert code == 2
+    assert "value of diagnose_fail_on must be one of: never, warning, critical, got: sometimes" in said
+    assert "Everything that can be read" not in said
+
+
+def test_what_is_wrong_for_one_host_is_its_row_of_the_report(tmp_path: pathlib.Path) -> None:
+    wrong = {"web2": {"diagnose_timeout_seconds": "soon"}, "web3": {"diagnose_window_seconds": "yesterday"}}
+    code, said = diagnose(tmp_path, {"web1": {}, **wrong})
+    assert code == 0, said
+    assert said.count("TASK [stackops.runbook.diagnose : Check the variables]") == 1
+    hosts = json.loads((tmp_path / "latest/report.json").read_text())["hosts"]
+    assert hosts["web1"]["facts"]["host"]["status"] != "unknown"
+    for host, variable in (("web2", "timeout_seconds"), ("web3", "window_seconds")):
+        assert hosts[host]["facts"] == {}
+        assert variable in json.dumps(hosts[host])
