@@ -395,7 +395,7 @@ def scan_images(params: t.Mapping[str, t.Any]) -> Facts:
         stacks = [] if options.images else discover(engine, Selection.from_params(params))
         rows = collect_images(engine, stacks, options.images)
     except CheckError as error:
-        return scan_envelope([], None, [error], options.ignore)
+        return {**scan_envelope([], None, [error], options.ignore), "scanner_missing": None}
     scanner: t.Optional[Scanner] = None
     missing: t.Optional[CheckError] = None
     if options.scanner.name != "none":

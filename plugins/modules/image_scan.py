@@ -229,7 +229,7 @@ scanner:
   type: dict
   sample: {name: trivy, version: 0.69.3, path: /usr/bin/trivy, "on": target}
 scanner_missing:
-  description: Why no scanner was used, with C(code) V(not-installed) or V(refused); null where one was.
+  description: Why no scanner was used, with C(code) V(not-installed) or V(refused); null where one was, or where none was looked for.
   returned: always
   type: dict
   sample: null
