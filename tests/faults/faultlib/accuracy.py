@@ -50,7 +50,10 @@ from module_utils._stack_facts import FactsOptions, collect_facts
 print(json.dumps(collect_facts(FactsOptions(timeout_seconds=float(sys.argv[1])))))
 """
 _WELL = """
-until [ "$(docker inspect --format '{{.State.Health.Status}}' "$@" | sort -u)" = healthy ]; do sleep 0.7; done
+until [ "$(docker ps --quiet --filter label=com.docker.compose.project="$1" --filter health=healthy | wc -l)" -ge "$2" ]; do sleep 0.7; done
+"""
+_NO_VOLUMES = """
+volumes=$(docker volume ls --quiet); [ -z "$volumes" ] || docker volume rm $volumes > /dev/null
 """
 _CLEAR = """
 ids=$(docker ps --all --quiet); [ -z "$ids" ] || docker rm --force --volumes $ids > /dev/null
@@ -78,7 +81,7 @@ class Lab:
         """Start the host and put the rendered stack on it."""
         # One that is up may be left over from a run that was cut short, with a fault in it.
         hosts.down([self.host])
-        hosts.up([self.host])
+        hosts.up([self.host], self.profile.host_image)
         rendered = CACHE / "rendered" / self.host
         shutil.rmtree(rendered, ignore_errors=True)
         self.profile.write(rendered)
@@ -99,7 +102,7 @@ class Lab:
         """Start the stack anew, as if nothing had ever happened: its files as rendered, its data as it was when it was first well."""
         self._on_host("sh", "-ec", _CLEAR.format(directory=DIRECTORY, pristine=PRISTINE))
         if not self._snapshot_taken:
-            self._on_host("docker", "volume", "prune", "--force", "--all")
+            self._on_host("sh", "-ec", _NO_VOLUMES)
             self._start()
             self.stack.compose("stop")
             self._on_host("sh", "-ec", f"rm -rf {SNAPSHOT} && cp -a {self._volume()} {SNAPSHOT}")
@@ -115,13 +118,15 @@ class Lab:
 
     def _start(self) -> None:
         # On a busy machine a service may miss its first health checks, and Compose gives up on those that wait for it.
-        for dummy in range(START_ATTEMPTS - 1):
-            if succeeds(["docker", "exec", "--workdir", DIRECTORY, self.host, "docker", "compose", "up", "--detach"], UP_SECONDS):
+        for number in range(START_ATTEMPTS):
+            try:
+                self.stack.compose("up", "--detach")
                 break
-        else:
-            self.stack.compose("up", "--detach")
+            except CommandFailed:
+                if number == START_ATTEMPTS - 1:
+                    raise
         # One process on the host that looks now and then, and not many from here: others measure on this machine, too.
-        self._on_host("timeout", str(UP_SECONDS), "sh", "-c", _WELL, "well", *(f"{self.stack.project}-{name}-1" for name in self.profile.checked))
+        self._on_host("timeout", str(UP_SECONDS), "sh", "-c", _WELL, "well", self.stack.project, str(len(self.profile.checked)))
 
     def _on_host(self, *argv: str) -> None:
         run(["docker", "exec", self.host, *argv], UP_SECONDS + 10)

@@ -78,8 +78,11 @@ def _case(data: t.Mapping[str, t.Any], kind: str, before: t.Mapping[str, Case]) 
     return Case(kind=kind, group=data.get("group", kind), changes=changes, expect=expect, also=also, **fields)
 
 
-def load(paths: t.Sequence[pathlib.Path], names: t.Mapping[str, t.Any], library: bool) -> list[Case]:
-    """Return the cases of *paths* with the *names* of a stack; with *library*, those of ``catalogue.yml`` come first."""
+def load(paths: t.Sequence[pathlib.Path], names: t.Mapping[str, t.Any], library: bool, chosen: str = "") -> list[Case]:
+    """Return the cases of *paths* with the *names* of a stack; with *library*, those of ``catalogue.yml`` come first.
+
+    Where *chosen* is the name of a list in them, only those in it.
+    """
     files = [named(yaml.safe_load(path.read_text("utf-8")), names) for path in paths]
     cases: dict[str, Case] = {}
     if library:
@@ -92,4 +95,6 @@ def load(paths: t.Sequence[pathlib.Path], names: t.Mapping[str, t.Any], library:
                 raise ValueError(f"{entry['name']}: there are two of this name")
             cases[entry["name"]] = _case(entry, kind, cases)
     spread = {name for data in files for name in data.get("spread") or ()}
+    if chosen:
+        return [cases[name] for data in files for name in data.get(chosen) or ()]
     return [dataclasses.replace(case, spread=case.name in spread) for case in cases.values()]

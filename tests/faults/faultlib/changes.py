@@ -36,7 +36,7 @@ import typing as t
 from stacklib import tokens, traffic
 from testbedlib.console import CommandFailed
 
-from .stack import RunningStack
+from .stack import OLD_FORMAT, RunningStack
 
 Step = t.Mapping[str, t.Any]
 #: The requests of an ordinary day, without end.
@@ -78,7 +78,8 @@ class Change:
         if env:
             self._stack.set_variables(env)
         if override:
-            self._stack.write(OVERRIDE, json.dumps({"services": override}))
+            version = {"version": OLD_FORMAT} if self._stack.has_compose_v1 else {}
+            self._stack.write(OVERRIDE, json.dumps({**version, "services": override}))
         steps = self._data.get("steps")
         if steps is None and (env or override):
             steps = [{"up": self._stack.backend}]

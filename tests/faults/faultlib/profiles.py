@@ -16,9 +16,11 @@ import typing as t
 
 from stacklib import traffic
 from stacklib.render import StackOptions, render
+from testbedlib import seed
 from testbedlib.paths import SECOND_STACK
 
 from . import cases
+from .stack import OLD_FORMAT
 
 #: Where a stack is on its host.
 DIRECTORY = "/srv/stack"
@@ -30,7 +32,8 @@ class Profile:
 
     *write* puts its files into a directory. *checked* are the services with a health check, *images* what its host needs
     besides the example's. *names* may stand between braces in the cases of *catalogues*; with *library*, the faults of
-    ``catalogue.yml`` are cases as well. *calls* are the requests of an ordinary day.
+    ``catalogue.yml`` are cases as well. *calls* are the requests of an ordinary day. *host_image* is that of its hosts. Where *chosen*
+    is the name of a list in the catalogues, only the cases in that are its own: variants of another profile's.
     """
 
     name: str
@@ -45,6 +48,8 @@ class Profile:
     write: t.Callable[[pathlib.Path], None]
     library: bool = False
     images: tuple[str, ...] = ()
+    host_image: str = seed.HOST_IMAGE
+    chosen: str = ""
     calls: t.Callable[[traffic.Shop, random.Random], t.Iterator[traffic.Call]] = traffic.mixed_calls
 
     def host(self, number: int) -> str:
@@ -66,11 +71,18 @@ class Profile:
 
     def cases(self) -> list[cases.Case]:
         """Return its cases."""
-        return cases.load([cases.DIRECTORY / name for name in self.catalogues], self.all_names(), self.library)
+        return cases.load([cases.DIRECTORY / name for name in self.catalogues], self.all_names(), self.library, self.chosen)
 
 
 def _write_shop(directory: pathlib.Path) -> None:
     render(directory, StackOptions(project="shop", health_interval="4s", health_start_period="9s", seed_events=200000))
+
+
+def _write_old(directory: pathlib.Path) -> None:
+    _write_shop(directory)
+    path = directory / "docker-compose.yml"
+    # Before 1.27 Compose takes a file that does not say its version for the first one.
+    path.write_text(f'version: "{OLD_FORMAT}"\n{path.read_text("utf-8")}', "utf-8")
 
 
 def _write_second(directory: pathlib.Path) -> None:
@@ -102,6 +114,22 @@ def _second_calls(dummy_shop: traffic.Shop, number: random.Random) -> t.Iterator
         yield number.choices(list(makers), list(makers.values()))[0]()
 
 
+_SHOP_NAMES = {
+    "user": "postgres",
+    "db": "mydb",
+    "table": "items",
+    "table_path": "/api/v1/items",
+    "write_path": "/api/v1/items",
+    "health_path": "/health",
+    "base_url": "http://localhost:8000",
+    "health_url": "http://localhost:8000/health",
+    "log": "logs/app.log",
+    "logs": "logs",
+    "app_image": "stackops-test/app",
+    "setting": "LOG_LEVEL",
+    "other_value": "WARNING",
+}
+
 PROFILES: dict[str, Profile] = {
     profile.name: profile
     for profile in (
@@ -115,22 +143,23 @@ PROFILES: dict[str, Profile] = {
             checked=("backend", "postgres"),
             catalogues=("common.yml", "shop.yml"),
             library=True,
-            names={
-                "user": "postgres",
-                "db": "mydb",
-                "table": "items",
-                "table_path": "/api/v1/items",
-                "write_path": "/api/v1/items",
-                "health_path": "/health",
-                "base_url": "http://localhost:8000",
-                "health_url": "http://localhost:8000/health",
-                "log": "logs/app.log",
-                "logs": "logs",
-                "app_image": "stackops-test/app",
-                "setting": "LOG_LEVEL",
-                "other_value": "WARNING",
-            },
+            names=_SHOP_NAMES,
             write=_write_shop,
+        ),
+        Profile(
+            name="old",
+            title="The first again on Debian 11: Python 3.9, Engine 20.10, Compose v1",
+            project="shop",
+            port=8000,
+            backend="backend",
+            database="postgres",
+            checked=("backend", "postgres"),
+            catalogues=("common.yml", "shop.yml"),
+            library=True,
+            names={**_SHOP_NAMES, "container": "shop_backend_1", "database_container": "shop_postgres_1"},
+            write=_write_old,
+            host_image="host:bullseye",
+            chosen="old",
         ),
         Profile(
             name="second",

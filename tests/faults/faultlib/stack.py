@@ -20,6 +20,8 @@ COMMAND_SECONDS = 120
 #: How long a fault may take to show: health checks need several rounds, and the machine may be busy.
 EFFECT_SECONDS = 90
 STATE_DIRECTORY = ".faults"
+#: What a Compose file must say for Compose before 1.27.
+OLD_FORMAT = "2.4"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +52,11 @@ class RunningStack:
     def compose(self, *argv: str, check: bool = True) -> str:
         """Run Compose, v2 before v1, on the stack."""
         return self.command(*self._compose, *argv, check=check)
+
+    @property
+    def has_compose_v1(self) -> bool:
+        """Whether there is no newer Compose than v1."""
+        return self._compose == ("docker-compose",)
 
     def up(self, service: str, check: bool = True) -> None:
         """Bring one service to what the Compose file and ``.env`` say now."""
