@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ._stored import facts_of
 from ._text import LANGUAGES, clip, display_width, harmless, wrap
 
 Facts = t.Mapping[str, t.Any]
@@ -59,7 +60,7 @@ def render_ports(report: Facts, color: bool = False, width: int = 100) -> str:
 def _hosts(report: Facts) -> list[tuple[str, Facts]]:
     found = []
     for name, row in report["hosts"].items():
-        firewall = (row.get("facts") or {}).get("firewall")
+        firewall = facts_of(row).get("firewall")
         if isinstance(firewall, dict) and isinstance(firewall.get("ports"), list):
             found.append((str(name), firewall))
     return sorted(found, key=lambda pair: (_WORST_FIRST.index(pair[1].get("status") or "unknown"), pair[0]))

@@ -52,6 +52,16 @@ def harmless(value: str, maximum: int = _MAXIMUM_VALUE) -> str:
     return text if len(text) <= maximum else text[: maximum - 1].rstrip() + "…"
 
 
+_HARMFUL_IN_LINES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f" + _HARMFUL.pattern[len("[\x00-\x1f\x7f-\x9f") :])
+
+
+def without_controls(value: str) -> str:
+    """Return *value* as long as it is, without escape sequences and characters that control, reorder or hide; its lines and blanks stay."""
+    if _HARMFUL_IN_LINES.search(value) is None:
+        return value
+    return _HARMFUL_IN_LINES.sub(" ", _ESCAPE_SEQUENCE.sub("", value))
+
+
 def harmless_line(value: str, maximum: int = 4000) -> str:
     """Return *value*, a line without its end, without control characters and cut to *maximum* characters; its blanks stay."""
     text = _HARMFUL.sub(" ", _ESCAPE_SEQUENCE.sub("", value[: maximum * 4]).expandtabs(4)).rstrip()

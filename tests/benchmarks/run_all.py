@@ -97,6 +97,30 @@ def redaction(data: Data) -> list[Row]:
     return [Row("redaction", name, row["mb_per_s"], "MB/s", ">=", bars.get(name), f"{row['seconds']:.2f} s") for name, row in data.items()]
 
 
+def judge(data: Data) -> list[Row]:
+    """Return the rows of ``bench_judge``."""
+    what, mebibytes = f"{data['hosts']} hosts judged and told", data["bar_bytes"] / 1048576
+    seconds = Row("judging and telling", f"{what}: processor time", data["total_seconds"], "s", "<", data["bar_seconds"])
+    memory = Row("judging and telling", f"{what}: memory", data["peak_bytes"] / 1048576, "MiB", "<", mebibytes)
+    return [seconds, memory, Row("judging and telling", f"{what}: page", data["bytes"]["html"] / 1e6, "MB", "<", 5.0 if data["bar_seconds"] else None)]
+
+
+def controller(data: Data) -> list[Row]:
+    """Return the rows of ``bench_controller``."""
+    ping = data["median"]["ping"]["cpu_seconds"] / data["names"]
+    what = f"processor time for each of {data['names']} hosts"
+    cost = Row("the controller", what, data["cpu_seconds_per_host"], "s", "<=", 0.4, other=f"ansible -m ping: {ping:.2f} s")
+    return [cost, Row("the controller", "the collection's share of what is sent to a host", data["payload"]["own_bytes"] / 1024, "KiB", "<=", 60.0)]
+
+
+def fleet(data: Data) -> list[Row]:
+    """Return the rows of ``bench_fleet``, by the number of forks that is fastest."""
+    best = min(data["rows"], key=lambda row: row["diagnose_seconds"])
+    what = f"{data['hosts']} hosts by SSH, {best['forks']} forks"
+    bars = (("of_ping", "diagnose / ping", 4.0), ("of_guide", "diagnose / the guide's commands as tasks", 1 / 3))
+    return [Row("a fleet", f"{words}, {what}", best[name], "times its time", "<=", bar, f"{best['diagnose_seconds']:.1f} s") for name, words, bar in bars]
+
+
 def diagnose(data: Data) -> list[Row]:
     """Return the rows of ``bench_diagnose``."""
     ours = f"{data['median_seconds']['diagnose']:.2f} s"
@@ -121,9 +145,12 @@ BENCHMARKS = (
     Benchmark("logs", logs, ("--megabytes", "1000", "--tenfold"), ("--megabytes", "200", "--tools-megabytes", "50", "--no-tools"), logs_short),
     Benchmark("checks", checks, (), ("--large", "200", "--no-engine")),
     Benchmark("redaction", redaction, (), ("--megabytes", "5")),
+    Benchmark("judge", judge, (), ("--hosts", "200")),
+    Benchmark("controller", controller),
     Benchmark("postgres", rows_of),
     Benchmark("compose", rows_of),
     Benchmark("diagnose", diagnose),
+    Benchmark("fleet", fleet, ("--write", "docs/fleet.md", "docs/fleet.zh-TW.md")),
     Benchmark("backup", backup, ("--rounds", "1")),
 )
 

@@ -160,6 +160,19 @@ def test_podman_states_and_its_error_that_is_none() -> None:
     assert ContainerRef(raw).state == "exited"
 
 
+def test_podman_5_says_error_and_healthy_of_what_was_stopped() -> None:
+    stack = discover(all_of("podman_stopped"), Selection())[0]  # type: ignore[arg-type]
+    assert (stack.name, stack.flavour, stack.working_dir) == ("shop", "podman-compose", "/srv/stack")
+    assert stack.config_files == ("/srv/stack/docker-compose.yml",)
+    by_service = {container.service: container for container in stack.containers}
+    assert {name: (one.state, one.state_error, one.role) for name, one in by_service.items()} == {
+        "backend": ("running", "", "application"),
+        "postgres": ("exited", "", "postgres"),
+    }
+    # What the engine says of health is from before it was stopped.
+    assert by_service["postgres"].inspect["State"]["Health"]["Status"] == "healthy"
+
+
 def test_podman_compose_before_1_0_has_its_own_labels_only() -> None:
     raw = recorded("podman_compose")[0]
     raw["Config"]["Labels"] = {"io.podman.compose.project": "old", "io.podman.compose.service": "web", "com.docker.compose.container-number": "1"}
