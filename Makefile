@@ -11,11 +11,12 @@ export PYTHONPATH := $(CURDIR)/$(VENV)/collections
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 VERSION := $(shell sed -n 's/^version: *//p' galaxy.yml)
+STAGES_MEASURED := unit
 TARBALL := build/stackops-runbook-$(VERSION).tar.gz
 # The longest first: two run side by side.
 STAGES := backup-faults live e2e molecule accuracy-spread unit bench-short sanity lint install
 
-.PHONY: accuracy accuracy-spread bench bench-short help demo demo-down env engine install lint live molecule sanity unit test build e2e backup-faults faults
+.PHONY: accuracy accuracy-spread bench bench-short help demo demo-down env engine install lint live matrix molecule sanity unit test build coverage docs e2e backup-faults faults fleet
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,14 +33,15 @@ $(STAMP): tests/requirements.txt tests/tools/env
 	@tests/tools/env $(VENV)
 	@touch $@
 
-lint: env ## yamllint, ruff, shellcheck, mypy (strict), ansible-lint (production), documentation, changelog
+lint: env ## yamllint, ruff, shellcheck, mypy (strict), ansible-lint (production), documentation, changelog, workflows
 	@{ echo "ansible-lint: ansible-lint --strict --nocolor -q"; \
 	   echo "yamllint: yamllint --strict ."; \
 	   echo "ruff: ruff check ."; \
 	   echo "mypy: PYTHONPATH= mypy"; \
 	   echo "shellcheck: tests/tools/shellcheck"; \
 	   echo "documentation: antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all ."; \
-	   echo "changelog: antsibull-changelog lint"; } | python tests/tools/steps.py
+	   echo "changelog: antsibull-changelog lint"; \
+	   echo "workflows: check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml && zizmor --offline --no-progress --quiet .github"; } | python tests/tools/steps.py
 
 unit: env ## Unit tests and the checks of the collection itself
 	@python -m pytest tests/unit tests/meta
@@ -75,11 +77,23 @@ bench: engine ## How fast everything is, beside what it is compared with; writes
 bench-short: env ## What of it takes little time; fails below 0.7 of a bar
 	@python tests/benchmarks/run_all.py --short
 
+fleet: engine ## Every playbook over N real hosts by SSH, each with another fault, and over odd ones: make fleet N=3
+	@tests/fleet/fleet --hosts $(or $(N),3)
+
 molecule: env ## Every Molecule scenario on real hosts, or make molecule SCENARIOS="diagnose …"
 	@tests/tools/molecule $(SCENARIOS)
 
 sanity: build ## ansible-test sanity on the built tarball
-	@tests/tools/sanity $(TARBALL)
+	@tests/tools/ansible-test sanity $(TARBALL)
+
+matrix: build ## ansible-test sanity and units of the tarball on every ansible-core and Python that is here, or make matrix CORE=2.18
+	@for kind in sanity units; do tests/tools/matrix run $$kind $(TARBALL) $(CORE); done
+
+docs: env ## Build the documentation site into build/docs, with all links checked
+	@tests/tools/docs_site build/docs
+
+coverage: engine ## Lines of plugins/ that tests run, or make coverage STAGES_MEASURED="unit live e2e"; what was measured before counts as well
+	@python tests/tools/coverage $(STAGES_MEASURED)
 
 build: env ## Build the tarball into build/
 	@mkdir -p build/new
