@@ -6,20 +6,8 @@
 
 from __future__ import annotations
 
-import typing as t
-
-from ansible.plugins.action import ActionBase
-
-from ..plugin_utils._packed_module import run_packed
+from ..plugin_utils._packed_module import PackedModule
 
 
-class ActionModule(ActionBase):
+class ActionModule(PackedModule):
     """All of it is done on the host."""
-
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _supports_async = True
-
-    def run(self, tmp: t.Optional[str] = None, task_vars: t.Optional[dict[str, t.Any]] = None) -> dict[str, t.Any]:
-        super().run(tmp, task_vars)
-        return run_packed(self, "log_cleanup", self._task.args, task_vars or {})

@@ -21,6 +21,7 @@ import stat
 import typing as t
 
 from ansible import constants as C
+from ansible.plugins.action import ActionBase
 
 from ..module_utils._files import write_whole
 from ._handover import handover_directory
@@ -32,6 +33,18 @@ Result = dict[str, t.Any]
 PREFIX = "stackops_runbook_"
 #: Of each module so many are kept: checkouts and releases beside each other each have theirs.
 KEPT = 4
+
+
+class PackedModule(ActionBase):  # type: ignore[misc]
+    """The action of a module that is done on the host as a whole; its name is the module's."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_async = True
+
+    def run(self, tmp: t.Optional[str] = None, task_vars: t.Optional[Result] = None) -> Result:
+        super().run(tmp, task_vars)
+        return run_packed(self, self._task.action.rpartition(".")[2], self._task.args, task_vars or {})
 
 
 def run_packed(action: t.Any, module: str, arguments: t.Mapping[str, t.Any], task_vars: Result) -> Result:

@@ -37,7 +37,7 @@ def own_kib(module: str) -> float:
     """Return the share of the collection, compressed as Ansible does it."""
     sources = sources_of(module)
     action = ROOT / "plugins/action" / f"{module}.py"
-    if action.exists() and "run_packed(" in action.read_text(encoding="utf-8"):
+    if action.exists() and "_packed_module import" in action.read_text(encoding="utf-8"):
         return len(_deflated(pack(module, sources))) / 1024
     return sum(len(_deflated(source)) for source in sources.values()) / 1024
 

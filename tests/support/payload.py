@@ -48,7 +48,7 @@ class Payload:
 def is_packed(module: str) -> bool:
     """Say whether the action of *module* sends it packed."""
     action = PLUGINS / "action" / f"{module}.py"
-    return action.exists() and "run_packed(" in action.read_text(encoding="utf-8")
+    return action.exists() and "_packed_module import" in action.read_text(encoding="utf-8")
 
 
 def payload_of(module: str, packed: bool) -> Payload:
