@@ -114,49 +114,43 @@ def _second_calls(dummy_shop: traffic.Shop, number: random.Random) -> t.Iterator
         yield number.choices(list(makers), list(makers.values()))[0]()
 
 
-_SHOP_NAMES = {
-    "user": "postgres",
-    "db": "mydb",
-    "table": "items",
-    "table_path": "/api/v1/items",
-    "write_path": "/api/v1/items",
-    "health_path": "/health",
-    "base_url": "http://localhost:8000",
-    "health_url": "http://localhost:8000/health",
-    "log": "logs/app.log",
-    "logs": "logs",
-    "app_image": "stackops-test/app",
-    "setting": "LOG_LEVEL",
-    "other_value": "WARNING",
-}
+_SHOP = Profile(
+    name="shop",
+    title="uvicorn with JSON logs, SQLAlchemy and psycopg2, PostgreSQL 17",
+    project="shop",
+    port=8000,
+    backend="backend",
+    database="postgres",
+    checked=("backend", "postgres"),
+    catalogues=("common.yml", "shop.yml"),
+    library=True,
+    names={
+        "user": "postgres",
+        "db": "mydb",
+        "table": "items",
+        "table_path": "/api/v1/items",
+        "write_path": "/api/v1/items",
+        "health_path": "/health",
+        "base_url": "http://localhost:8000",
+        "health_url": "http://localhost:8000/health",
+        "log": "logs/app.log",
+        "logs": "logs",
+        "app_image": "stackops-test/app",
+        "setting": "LOG_LEVEL",
+        "other_value": "WARNING",
+    },
+    write=_write_shop,
+)
 
 PROFILES: dict[str, Profile] = {
     profile.name: profile
     for profile in (
-        Profile(
-            name="shop",
-            title="uvicorn with JSON logs, SQLAlchemy and psycopg2, PostgreSQL 17",
-            project="shop",
-            port=8000,
-            backend="backend",
-            database="postgres",
-            checked=("backend", "postgres"),
-            catalogues=("common.yml", "shop.yml"),
-            library=True,
-            names=_SHOP_NAMES,
-            write=_write_shop,
-        ),
-        Profile(
+        _SHOP,
+        dataclasses.replace(
+            _SHOP,
             name="old",
             title="The first again on Debian 11: Python 3.9, Engine 20.10, Compose v1",
-            project="shop",
-            port=8000,
-            backend="backend",
-            database="postgres",
-            checked=("backend", "postgres"),
-            catalogues=("common.yml", "shop.yml"),
-            library=True,
-            names={**_SHOP_NAMES, "container": "shop_backend_1", "database_container": "shop_postgres_1"},
+            names={**_SHOP.names, "container": "shop_backend_1", "database_container": "shop_postgres_1"},
             write=_write_old,
             host_image="host:bullseye",
             chosen="old",
