@@ -202,6 +202,7 @@ def test_search_narrows_findings_and_hosts_and_clears(open_page: Open) -> None:
     everything = titles(page)
     page.keyboard.press("/")
     page.keyboard.type("memory killed")
+    page.wait_for_url("**#q=memory+killed")  # the page narrows with every letter: one finding is there before one host is
     expect(page.locator(TOP)).to_have_count(1)
     assert "killed for memory" in titles(page)[0]
     assert len(hosts(page)) == 1
