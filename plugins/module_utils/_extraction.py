@@ -53,13 +53,13 @@ class Member:
 
 def list_archive(path: str) -> list[Member]:
     """Return the members of an archive; it is read to its end, so that a damaged one is an error."""
-    with _opened(path) as reader:
+    with open_archive(path) as reader:
         return [_member(info, path) for info in reader.members()]
 
 
 def check_archive(path: str) -> int:
     """Return the number of members after reading everything: structure, end mark, gzip's checksum, no harmful member."""
-    with _opened(path) as reader:
+    with open_archive(path) as reader:
         count = 0
         for info in reader.members():
             _member(info, path)
@@ -69,7 +69,7 @@ def check_archive(path: str) -> int:
 
 def extract(path: str, into: str, *, names: t.Optional[t.Iterable[str]] = None, keep_outside_links: bool = False) -> list[str]:
     """Extract an archive into the empty or new directory *into*; return the paths written. See :func:`extract_tar`."""
-    with _opened(path) as reader:
+    with open_archive(path) as reader:
         return _Extraction(reader, into, names, keep_outside_links).run()
 
 
@@ -87,7 +87,8 @@ def extract_tar(stream: t.IO[bytes], source: str, into: str, *, names: t.Optiona
 
 
 @contextlib.contextmanager
-def _opened(path: str) -> t.Iterator[TarReader]:
+def open_archive(path: str) -> t.Iterator[TarReader]:
+    """Open an archive for reading it once, forwards."""
     try:
         file = gzip.GzipFile(path, "rb")
     except OSError as error:

@@ -561,7 +561,8 @@ def _secret_in(path: str) -> set[str]:
 
 
 def _safe(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-") or "unnamed"
+    safe = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-")
+    return safe if safe.strip(".") else "unnamed"
 
 
 def _told(error: CheckError) -> str:

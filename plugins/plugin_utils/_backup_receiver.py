@@ -18,10 +18,10 @@ import os
 import pathlib
 import shutil
 import typing as t
-import urllib.parse
 
 from ..module_utils._backup_transfer import PROJECT, SET_ID
 from ..module_utils._files import sync_directory
+from ._host_names import path_name
 
 _BLOCK_BYTES = 1024 * 1024
 _WITHOUT_ENTRY = {"manifest.json", "SHA256SUMS"}
@@ -37,10 +37,7 @@ def directory_of(dest: str, host: str, project: str) -> pathlib.Path:
     """Return where the sets of a host's project are on the controller."""
     if not PROJECT.match(project):
         raise TransferError(f"The host says that {project!r} is a project, which is no name of one.")
-    name = urllib.parse.quote(host, safe="")
-    if name.startswith("."):
-        name = "%2E" + name[1:]
-    return pathlib.Path(dest).expanduser().absolute() / name / project
+    return pathlib.Path(dest).expanduser().absolute() / path_name(host) / project
 
 
 class SetReceiver:

@@ -14,15 +14,12 @@ would mostly be spending its time on; and what was collected would be one ``{{ }
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pathlib
 import typing as t
-import urllib.parse
 
 from ..module_utils._files import write_whole
-
-_MAX_NAME = 200
+from ._host_names import path_name
 
 
 def handover_directory(run_directory: str, what: str = "facts") -> pathlib.Path:
@@ -31,11 +28,7 @@ def handover_directory(run_directory: str, what: str = "facts") -> pathlib.Path:
 
 
 def _file_name(host: str) -> str:
-    name = urllib.parse.quote(host, safe="")
-    # A name may be longer than a file's may be, and quoting makes twelve characters of some.
-    if len(name) > _MAX_NAME:
-        name = hashlib.sha256(host.encode()).hexdigest()
-    return name + ".json"
+    return path_name(host) + ".json"
 
 
 def hand_over(directory: pathlib.Path, host: str, row: dict[str, t.Any]) -> None:
@@ -59,4 +52,4 @@ def take_over(directory: pathlib.Path, host: str) -> t.Optional[dict[str, t.Any]
 def archive_path(directory: pathlib.Path, host: str) -> pathlib.Path:
     """Return where the archive of *host* is kept besides its row; the directory is made if it is not there."""
     directory.mkdir(mode=0o700, exist_ok=True)
-    return directory / (_file_name(host)[: -len(".json")] + ".tar.gz")
+    return directory / (path_name(host) + ".tar.gz")

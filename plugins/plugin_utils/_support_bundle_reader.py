@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 import pathlib
-import tarfile
 import typing as t
 
+from ..module_utils._envelope import CheckError
+from ..module_utils._extraction import open_archive
 from ._diagnosis import Row
 
 SCHEMA = 1
@@ -23,7 +24,7 @@ Raw = dict[str, t.Any]
 
 
 class BundleError(Exception):
-    """The bundle cannot be written or read; it says why and what to do."""
+    """The bundle cannot be written or read; it says why."""
 
 
 def bundle_rows(path: pathlib.Path) -> dict[str, Row]:
@@ -31,44 +32,68 @@ def bundle_rows(path: pathlib.Path) -> dict[str, Row]:
 
     :raises BundleError: it is no bundle.
     """
-    manifest: t.Optional[Raw] = None
+    try:
+        return _rows(path)
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}. Name a bundle that support_bundle wrote.") from error
+
+
+def _rows(path: pathlib.Path) -> dict[str, Row]:
+    manifest: t.Any = None
     facts: dict[str, bytes] = {}
+    for name, content in members_of(path, lambda name: name.split("/")[1:] == [MANIFEST_NAME] or (name.count("/") == 2 and name.endswith("/facts.json"))):
+        folder = name.split("/")[1]
+        if folder == MANIFEST_NAME:
+            manifest = parsed(content)
+        else:
+            facts[folder] = content
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        raise BundleError("this is no support bundle, or one of another version of the collection")
+    try:
+        return {host: _result(facts[host]) if host in facts else row_of(entry) for host, entry in manifest["hosts"].items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BundleError(f"this is no support bundle: its manifest is another one ({type(error).__name__}: {error})") from error
+
+
+def members_of(path: pathlib.Path, wanted: t.Callable[[str], bool]) -> t.Iterator[tuple[str, bytes]]:
+    """Yield the regular files of an archive whose names are *wanted*, with their content; the rest is passed over.
+
+    :raises BundleError: it cannot be read, or what is wanted of it is more than a bundle can be.
+    """
     left = MAX_ARCHIVE_BYTES
     try:
-        with tarfile.open(path, "r:gz") as archive:
-            for member in archive:
-                parts = member.name.split("/")
-                wanted = member.isfile() and (parts[1:] == [MANIFEST_NAME] or (len(parts) == 3 and parts[2] == "facts.json"))
-                if not wanted:
+        with open_archive(str(path)) as archive:
+            for member in archive.members():
+                if not wanted(member.name):
                     continue
+                if not member.isreg() or member.size < 0:
+                    raise BundleError(f"{member.name!r} in it is no file")
                 left -= member.size
-                content = archive.extractfile(member)
-                if left < 0 or content is None:
-                    raise BundleError(f"{path}: it is larger than a bundle can be.")
-                if parts[1:] == [MANIFEST_NAME]:
-                    manifest = json.loads(content.read())
-                else:
-                    facts[parts[1]] = content.read()
-        if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-            raise BundleError(f"{path}: this is no support bundle, or one of another version of the collection.")
-        rows: dict[str, Row] = {}
-        for host, entry in manifest["hosts"].items():
-            rows[host] = {"reachable": True, "result": json.loads(facts[host])} if host in facts else row_of(entry)
-        return rows
-    except OSError as error:
-        # Damaged compression is such an error as well, without a number.
-        raise BundleError(f"{path}: {error.strerror or error}. Name a bundle that support_bundle wrote.") from error
-    except (tarfile.TarError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BundleError(f"{path}: this is no support bundle ({type(error).__name__}: {error})") from error
+                if left < 0:
+                    raise BundleError("it is larger than a bundle can be")
+                yield member.name, b"".join(archive.content(member))
+    except CheckError as error:
+        raise BundleError(error.reason) from error
+
+
+def parsed(content: bytes) -> t.Any:
+    """Return what JSON says, ``None`` where it is none."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _result(facts: bytes) -> Row:
+    result = parsed(facts)
+    return {"reachable": True, "result": result} if isinstance(result, dict) else {"reachable": True, "reason": "its facts in the bundle are damaged"}
 
 
 def row_of(host: Raw, facts: t.Optional[pathlib.Path] = None) -> Row:
+    """Return what a diagnosis needs of *host* in the manifest, with its *facts* where they are in a file."""
     if not host["reachable"]:
         return {"reachable": False, "reason": host.get("reason")}
-    try:
-        if facts is not None:
-            return {"reachable": True, "result": json.loads(facts.read_bytes())}
-    except (OSError, ValueError):
-        pass
+    if facts is not None and facts.is_file():
+        return _result(facts.read_bytes())
     missing = next((entry["left_out"] for entry in host["left_out"] if entry["path"] == "facts.json"), "")
     return {"reachable": True, "reason": host.get("reason") or f"there are no facts of it in the bundle. {missing}".strip()}

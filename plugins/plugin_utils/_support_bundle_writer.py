@@ -15,22 +15,26 @@ from __future__ import annotations
 import collections
 import dataclasses
 import datetime
+import errno
 import hashlib
 import json
 import os
 import pathlib
+import shutil
 import tarfile
 import tempfile
 import typing as t
-import urllib.parse
 
+from ..module_utils._envelope import CheckError
+from ..module_utils._extraction import safe_name
 from ..module_utils._files import sync_directory
 from ..module_utils._support_bundle import INDEX_NAME, PRIVATE_NAME
 from ._bundle_redaction import BundleRedactor, GateError, NotRedactable
 from ._diagnosis import Diagnosis
+from ._host_names import path_name
 from ._identities import Identities, is_address
 from ._private_map import PrivateMap
-from ._support_bundle_reader import MANIFEST_NAME, MAX_ARCHIVE_BYTES, SCHEMA, BundleError, row_of
+from ._support_bundle_reader import MANIFEST_NAME, SCHEMA, BundleError, members_of, parsed, row_of
 
 _README = """This is a support bundle of stackops.runbook: what the hosts of a fleet said of themselves, without secrets.
 
@@ -43,6 +47,10 @@ report/        what is wrong with the stacks, judged from the facts.json of all 
 
 Judge it again, with newer rules: ansible-playbook stackops.runbook.diagnose -e diagnose_bundle=<this file>
 """
+
+# What is redacted may become longer, or the same as something else.
+_UNUSABLE_NAME = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
+_DAMAGED = "its archive cannot be used"
 
 Raw = dict[str, t.Any]
 
@@ -89,16 +97,21 @@ class BundleWriter:
             hosts = {*private["hosts"], *self._evidence, *settings.addresses}
             identities = Identities(hosts, {*private["users"], *settings.users}, private["kept"], private["domains"])
         else:
-            self._folders = {host: urllib.parse.quote(host, safe="") for host in self._evidence}
+            self._folders = {host: path_name(host) for host in self._evidence}
         self._redactor = BundleRedactor(private_map, {*private["secrets"], *settings.secrets}, identities, private["kept"])
 
     def _private_of_all(self) -> dict[str, set[str]]:
+        """Return what all hosts say is private. One whose archive cannot be read is from here on one without, with the reason."""
         found: dict[str, set[str]] = {name: set() for name in ("secrets", "kept", "hosts", "domains", "users")}
         for host, evidence in self._evidence.items():
-            if evidence.archive is not None:
-                content = json.loads(dict(_members(evidence.archive, host, only=PRIVATE_NAME))[PRIVATE_NAME])
+            if evidence.archive is None:
+                continue
+            try:
+                content = _document(evidence.archive, PRIVATE_NAME)
                 for name, values in found.items():
-                    values.update(str(value) for value in content.get(name) or ())
+                    values.update(str(value) for value in _list(content, name))
+            except BundleError as error:
+                self._evidence[host] = Evidence(None, f"{_DAMAGED}: {error}")
         return found
 
     # -- redaction -----------------------------------------------------------------------------------------------------
@@ -115,7 +128,7 @@ class BundleWriter:
             "report": self._report(diagnosis, hosts) if diagnosis is not None else [],
         }
         self._stage("README.txt", _README.encode())
-        self._stage(MANIFEST_NAME, json.dumps(manifest, indent=2, ensure_ascii=False).encode() + b"\n")
+        self._stage(MANIFEST_NAME, json.dumps(manifest, indent=2, ensure_ascii=False).encode(errors="replace") + b"\n")
         return manifest
 
     @property
@@ -125,34 +138,48 @@ class BundleWriter:
 
     def _host(self, host: str, evidence: Evidence) -> Raw:
         if evidence.archive is None:
-            return {"reachable": evidence.reachable, "reason": self._redactor.name(evidence.reason), "files": [], "left_out": []}
-        folder = self._folders[host]
-        index: Raw = json.loads(dict(_members(evidence.archive, host, only=INDEX_NAME))[INDEX_NAME])
-        entries = {str(entry["path"]): entry for entry in index["files"] if "left_out" not in entry}
-        files, left_out = [], [self._shown(entry) for entry in index["files"] if "left_out" in entry]
-        for name, data in _members(evidence.archive, host):
-            if name in (PRIVATE_NAME, INDEX_NAME):
-                continue
-            entry = entries.get(name)
+            return self._without(evidence.reachable, evidence.reason)
+        try:
+            return self._redacted(self._folders[host], evidence.archive)
+        except BundleError as error:
+            # Whatever else there is of it does not belong together any more.
+            shutil.rmtree(self._staging / self._folders[host], ignore_errors=True)
+            return self._without(True, f"{_DAMAGED}: {error}")
+
+    def _without(self, reachable: bool, reason: str) -> Raw:
+        return {"reachable": reachable, "reason": self._redactor.name(reason), "files": [], "left_out": []}
+
+    def _redacted(self, folder: str, archive: pathlib.Path) -> Raw:
+        index = _document(archive, INDEX_NAME)
+        listed = [_entry(entry) for entry in _list(index, "files")]
+        entries = {entry["path"]: entry for entry in listed if "left_out" not in entry}
+        files, left_out = [], [self._shown(entry) for entry in listed if "left_out" in entry]
+        for name, data in members_of(archive, lambda name: name not in (PRIVATE_NAME, INDEX_NAME)):
+            # What a host sent is data: a name that leads elsewhere is none that its index may have.
+            entry = entries.pop(name, None)
             if entry is None:
-                raise BundleError(f"{host}: its archive has a file {name!r} that its index does not name.")
+                raise BundleError(f"it has a file {name!r} that its index does not name")
             shown = self._shown(entry)
             try:
-                content = self._redactor.file(str(entry["kind"]), data)
+                content = self._redactor.file(entry["kind"], data)
+                self._stage(f"{folder}/{shown['path']}", content)
             except NotRedactable as refusal:
                 self._left_out += 1
                 left_out.append({**shown, "left_out": f"not redacted: {refusal}"})
                 continue
+            except OSError as error:
+                if error.errno not in _UNUSABLE_NAME:
+                    raise
+                self._left_out += 1
+                left_out.append({**shown, "left_out": "redacted, its name is too long or that of another file"})
+                continue
             redacted = {kind: number for kind, number in sorted(self._redactor.counts.items()) if number}
-            self._stage(f"{folder}/{shown['path']}", content)
             shown.update(bytes=len(content), sha256=hashlib.sha256(content).hexdigest(), redacted=redacted)
             files.append(shown)
         return {
             "reachable": True,
-            "collected_at": index["collected_at"],
-            "duration_ms": index["duration_ms"],
-            "engine": index["engine"],
-            "projects": index["projects"],
+            **{key: index[key] for key in ("collected_at", "duration_ms", "engine") if isinstance(index.get(key), (str, int, float))},
+            "projects": [project for project in _list(index, "projects") if isinstance(project, str)],
             "files": sorted(files, key=lambda entry: str(entry["path"])),
             "left_out": sorted(left_out, key=lambda entry: str(entry["path"])),
         }
@@ -161,9 +188,8 @@ class BundleWriter:
         """Return an entry of the index as the manifest has it: its words are redacted like the files."""
         shown: Raw = {}
         for key, value in entry.items():
-            if key != "kind":
-                shown[str(key)] = self._redactor.name(value) if isinstance(value, str) else value
-        shown["path"] = "/".join(part for part in shown["path"].split("/") if part not in ("", ".", ".."))
+            if key != "kind" and isinstance(value, (str, int, float)):
+                shown[key] = self._redactor.name(value) if isinstance(value, str) else value
         return shown
 
     def _report(self, diagnosis: Diagnosis, hosts: t.Mapping[str, Raw]) -> list[Raw]:
@@ -260,23 +286,28 @@ def _publish(temporary: str, directory: pathlib.Path, stem: str) -> pathlib.Path
     raise BundleError(f"{directory}: there are too many bundles of this second.")
 
 
-def _members(archive: pathlib.Path, host: str, only: str = "") -> t.Iterator[tuple[str, bytes]]:
-    """Yield the regular files of an archive. What a host sent is data: names that lead elsewhere and too much of it are refused."""
-    left = MAX_ARCHIVE_BYTES
+def _document(archive: pathlib.Path, name: str) -> Raw:
+    """Return the mapping that a file of a host's archive holds."""
+    for dummy, content in members_of(archive, name.__eq__):
+        document = parsed(content)
+        if not isinstance(document, dict):
+            raise BundleError(f"its {name} is damaged")
+        return document
+    raise BundleError(f"it has no {name}")
+
+
+def _list(document: Raw, name: str) -> list[t.Any]:
+    found = document.get(name) or []
+    if not isinstance(found, list):
+        raise BundleError(f"its list of {name} is none")
+    return found
+
+
+def _entry(entry: t.Any) -> Raw:
+    """Return an entry of a host's index, if it is one."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("path"), str) or ("left_out" not in entry and not isinstance(entry.get("kind"), str)):
+        raise BundleError("its index has an entry that is none")
     try:
-        with tarfile.open(archive, "r:gz") as opened:
-            for member in opened:
-                if only and member.name != only:
-                    continue
-                if not member.isfile() or member.name.startswith("/") or ".." in member.name.split("/") or member.size > left:
-                    raise BundleError(f"{host}: its archive has a member that does not belong there: {member.name!r}")
-                content = opened.extractfile(member)
-                data = content.read() if content is not None else b""
-                left -= len(data)
-                yield member.name, data
-                if only:
-                    return
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise BundleError(f"{host}: its archive cannot be read: {error}") from error
-    if only:
-        raise BundleError(f"{host}: its archive has no {only}.")
+        return {**entry, "path": safe_name(entry["path"])}
+    except CheckError as error:
+        raise BundleError(f"its index names a file that does not belong there: {error.reason}") from error

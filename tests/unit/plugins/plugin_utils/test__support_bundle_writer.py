@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import io
 import json
 import pathlib
 import tarfile
@@ -165,15 +166,28 @@ def test_a_diagnosis_of_the_bundle_and_of_two_of_them(tmp_path: pathlib.Path) ->
 
 
 @pytest.mark.parametrize("member", ["../outside", "/etc/passwd", "link"])
-def test_what_a_host_sends_cannot_lead_out(tmp_path: pathlib.Path, member: str) -> None:
+def test_what_a_host_sends_cannot_lead_out_and_takes_nothing_from_the_others(tmp_path: pathlib.Path, member: str) -> None:
     path = tmp_path / "evil.tar.gz"
     with tarfile.open(path, "w:gz") as opened:
+        for name, content in (("private.json", b"{}"), ("index.json", json.dumps({"files": [{"path": member.strip("/."), "kind": "text"}]}).encode())):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            opened.addfile(entry, io.BytesIO(content))
         entry = tarfile.TarInfo(member)
         if member == "link":
             entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
         opened.addfile(entry)
-    with pytest.raises(BundleError, match="web1"):
-        writer({"web1": Evidence(path)}, tmp_path).redact(None)
+    hosts = writer({**fleet(tmp_path), "web2": Evidence(path)}, tmp_path).redact(None)["hosts"]
+    assert hosts["host4"]["files"] == [] and "its archive cannot be used: " in hosts["host4"]["reason"]
+    assert hosts["host3"]["files"] and hosts["host1"]["files"]
+
+
+def test_a_file_whose_name_cannot_be_used_is_left_out_with_the_reason(tmp_path: pathlib.Path) -> None:
+    files = [("a", "text", "1\n"), ("a/b", "text", "2\n"), (f"Canary-7/{'Canary-7.' * 28}", "text", "3\n"), ("z", "text", "4\n")]
+    host = writer({"web1": Evidence(archive(tmp_path / "one", files, {"secrets": ["Canary-7"]}))}, tmp_path).redact(None)["hosts"]["host1"]
+    assert [entry["path"] for entry in host["files"]] == ["a", "z"]
+    reasons = sorted(entry["left_out"] for entry in host["left_out"])
+    assert reasons == ["crontab: command not found"] + ["redacted, its name is too long or that of another file"] * 2
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", None])
