@@ -91,8 +91,7 @@ class ContainerRef:
     @property
     def replica(self) -> int:
         """The number within the service, from 1."""
-        number = compose_label(self.labels, "container-number") or "1"
-        return int(number) if number.isdigit() else 1
+        return _whole(compose_label(self.labels, "container-number")) or 1
 
     @property
     def oneoff(self) -> bool:
@@ -357,7 +356,10 @@ def engine_time(text: t.Optional[str]) -> t.Optional[datetime.datetime]:
     if match is None or match["date"].startswith("0001-"):
         return None
     offset = "+00:00" if match["offset"] in ("Z", "") else match["offset"]
-    return datetime.datetime.fromisoformat(f"{match['date']}T{match['time']}.{(match['fraction'] or '')[:6]:0<6}{offset}")
+    try:
+        return datetime.datetime.fromisoformat(f"{match['date']}T{match['time']}.{(match['fraction'] or '')[:6]:0<6}{offset}")
+    except ValueError:
+        return None
 
 
 def compose_label(labels: t.Mapping[str, str], name: str) -> t.Optional[str]:
@@ -384,10 +386,16 @@ def _may_be_wanted(labels: t.Mapping[str, str], selection: Selection) -> bool:
 
 def _same_directory(labels: t.Mapping[str, str], project_src: str) -> bool:
     wanted = os.path.realpath(project_src)
-    working_dir = compose_label(labels, "project.working_dir")
-    if working_dir and os.path.realpath(working_dir) == wanted:
-        return True
-    return any(os.path.realpath(os.path.dirname(path)) == wanted for path in _config_files(labels))
+    directories = [compose_label(labels, "project.working_dir"), *(os.path.dirname(path) for path in _config_files(labels))]
+    return any(os.path.realpath(directory) == wanted for directory in directories if directory and _can_be_a_path(directory))
+
+
+def _can_be_a_path(text: str) -> bool:
+    """Say whether *text*, from a label, can be asked of the operating system at all."""
+    try:
+        return "\0" not in text and bool(os.fsencode(text))
+    except UnicodeEncodeError:
+        return False
 
 
 def _config_files(labels: t.Mapping[str, str]) -> list[str]:
@@ -399,7 +407,8 @@ def _paths(joined: str, working_dir: str) -> list[str]:
     """Split a label's comma-joined paths, unless the commas belong to one file's name; v1 writes relative ones."""
     whole = os.path.join(working_dir, joined)
     parts = [joined] if joined and os.path.exists(whole) else joined.split(",")
-    return [os.path.normpath(os.path.join(working_dir, part.strip())) for part in parts if part.strip()]
+    paths = [os.path.normpath(os.path.join(working_dir, part.strip())) for part in parts if part.strip()]
+    return [path for path in paths if _can_be_a_path(path)]
 
 
 def _stack(name: str, containers: list[ContainerRef], selection: Selection) -> Stack:
@@ -408,6 +417,8 @@ def _stack(name: str, containers: list[ContainerRef], selection: Selection) -> S
     newest = max(ordered, key=lambda one: str(one.inspect.get("Created", "")))
     chosen = [one for one in ordered if not selection.services or one.service in selection.services]
     working_dir = compose_label(newest.labels, "project.working_dir")
+    if working_dir and not _can_be_a_path(working_dir):
+        working_dir = None
     config_files = _config_files(newest.labels)
     return Stack(
         name,
@@ -466,14 +477,19 @@ def _network(attached: Raw) -> Raw:
 def _ports(bindings: t.Mapping[str, t.Any]) -> t.Iterator[Raw]:
     for declared, bound in bindings.items():
         number, dummy, protocol = declared.partition("/")
-        if not number.isdigit():
+        container_port = _whole(number)
+        if container_port is None:
             continue
-        port = {"container_port": int(number), "protocol": protocol or "tcp"}
+        port = {"container_port": container_port, "protocol": protocol or "tcp"}
         if not bound:
             yield {**port, "host_ip": None, "host_port": None}
         for entry in bound or []:
-            host_port = str(entry.get("HostPort") or "")
-            yield {**port, "host_ip": entry.get("HostIp") or "0.0.0.0", "host_port": int(host_port) if host_port.isdigit() else None}
+            yield {**port, "host_ip": entry.get("HostIp") or "0.0.0.0", "host_port": _whole(str(entry.get("HostPort") or ""))}
+
+
+def _whole(text: t.Optional[str]) -> t.Optional[int]:
+    """Return a number as engines and Compose write it; a label may hold anything, digits that ``int`` does not take included."""
+    return int(text) if text and len(text) < 10 and text.isascii() and text.isdigit() else None
 
 
 # -- what a service is for ------------------------------------------------------------------------------------------

@@ -24,6 +24,8 @@ from ansible_collections.stackops.runbook.plugins.module_utils._discovery import
     stacks_of,
 )
 from ansible_collections.stackops.runbook.plugins.module_utils._envelope import CheckError
+from hypothesis import given
+from hypothesis import strategies as st
 
 FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures" / "compose"
 
@@ -291,3 +293,50 @@ def test_role(image: str, command: list[str], env: dict[str, str], ports: list[i
 )
 def test_jobs_are_known_by_what_they_run(command: list[str], job: t.Optional[bool]) -> None:
     assert runs_a_job(command) is job
+
+
+# -- labels and answers that nobody vouches for ------------------------------------------------------------------------
+
+TEXT = st.text(st.characters(exclude_categories=()), max_size=12) | st.sampled_from(
+    ["\0", "\ud800", "/srv/\0", "a,\0,b", "..", "/", ",", "\u00b2", "\u0661", "9" * 5000, "-1", "true", "1.29.2", "{{ x }}", "\x1b[2J", "n" * 5000]
+)
+LABELS = st.dictionaries(
+    st.sampled_from(
+        [
+            f"{prefix}.{name}"
+            for prefix in ("com.docker.compose", "io.podman.compose")
+            for name in ("project", "service", "container-number", "oneoff", "version", "project.working_dir", "project.config_files", "project.environment_file")
+        ]
+    ),
+    TEXT,
+    max_size=8,
+)
+TIMES = TEXT | st.sampled_from(["2026-13-45T99:99:99Z", "2026-11-26T10:00:00.123456789Z", "0001-01-01T00:00:00Z", "2026-11-26 10:00:00 +99:99"])
+
+
+@st.composite
+def inspects(draw: st.DrawFn) -> dict[str, t.Any]:
+    """Return what an engine says of a container that somebody made by hand."""
+    ports = draw(st.dictionaries(TEXT | st.sampled_from(["80/tcp", "\u00b2/tcp"]), st.none() | st.lists(st.fixed_dictionaries({"HostIp": TEXT, "HostPort": TEXT}), max_size=2), max_size=3))
+    return {
+        "Id": draw(st.text("0123456789abcdef", min_size=1, max_size=8)),
+        "Name": draw(TEXT),
+        "Created": draw(TIMES),
+        "State": {"Status": draw(TEXT), "StartedAt": draw(TIMES), "FinishedAt": draw(TIMES), "ExitCode": 0, "Error": draw(TEXT)},
+        "Config": {"Labels": draw(LABELS), "Image": draw(TEXT), "Env": draw(st.lists(TEXT, max_size=3)), "Cmd": draw(st.lists(TEXT, max_size=3))},
+        "NetworkSettings": {"Ports": ports, "Networks": {draw(TEXT): {"Aliases": [draw(TEXT)], "IPAddress": draw(TEXT)}}},
+    }
+
+
+@given(containers=st.lists(inspects(), max_size=3), project_src=st.sampled_from([None, "/srv", "."]), project_name=st.none() | TEXT)
+def test_any_labels_and_answers_make_stacks(containers: list[dict[str, t.Any]], project_src: str | None, project_name: str | None) -> None:
+    stacks = stacks_of([ContainerRef(raw) for raw in containers], Selection(project_src, project_name))
+    assert [stack.name for stack in stacks] == sorted({stack.name for stack in stacks})
+    for stack in stacks:
+        for path in (stack.working_dir or "/", *stack.config_files, *stack.environment_files):
+            assert "\0" not in path and os.fsencode(path)
+        assert sum(len(stack.of_service(service)) for service in stack.services) == sum(not container.oneoff for container in stack.containers)
+        for container in stack.containers:
+            assert container.replica >= 1 and container.role and isinstance(container.state, str)
+            assert all(0 <= port["container_port"] < 10**9 for port in container.published_ports)
+            assert not container.started_at or container.started_at.tzinfo

@@ -9,12 +9,15 @@ import io
 import os
 import random
 import resource
+import shutil
 import stat
 import tarfile
 
 import pytest
 from ansible_collections.stackops.runbook.plugins.module_utils import _extraction as extraction
 from ansible_collections.stackops.runbook.plugins.module_utils._envelope import CheckError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 
 def header(name, kind=tarfile.REGTYPE, **properties):
@@ -229,3 +232,41 @@ def test_an_archive_that_is_not_there(tmp_path):
     with pytest.raises(CheckError) as caught:
         extraction.check_archive(str(tmp_path / "none.tar.gz"))
     assert caught.value.code == "not-found"
+
+
+NAMES = st.lists(st.sampled_from(["a", "b", ".", "..", "", "c", "\0", "\udc80", "n" * 300]), min_size=1, max_size=4).map("/".join)
+KINDS = st.sampled_from([tarfile.REGTYPE] * 3 + [tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, b"Q"])
+MEMBERS = st.lists(st.tuples(NAMES, KINDS, NAMES | st.just("/etc/passwd"), st.integers(0, 0o7777), st.integers(0, 700)), max_size=7)
+
+
+def plain_tar(members):
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for name, kind, target, mode, size in members:
+            info = header(name, kind, linkname=target, mode=mode, size=size if kind == tarfile.REGTYPE else 0)
+            tar.addfile(info, io.BytesIO(bytes(size)) if info.isreg() else None)
+    return plain.getvalue()
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(members=MEMBERS, keep=st.booleans(), bend=st.none() | st.tuples(st.integers(0, 9000), st.integers(1, 255)), cut=st.none() | st.integers(0, 9000))
+def test_whatever_is_in_an_archive_stays_below_or_is_refused_whole(tmp_path, members, keep, bend, cut):
+    content = bytearray(plain_tar(members))
+    if bend is not None:
+        content[bend[0] % len(content)] ^= bend[1]
+    out = tmp_path / "top" / "out"
+    shutil.rmtree(tmp_path / "top", ignore_errors=True)
+    out.parent.mkdir()
+    try:
+        written = extraction.extract_tar(io.BytesIO(bytes(content[:cut])), "x.tar", str(out), keep_outside_links=keep)
+    except CheckError as error:
+        assert error.code in ("archive-refused", "archive-damaged")
+        assert list(out.parent.iterdir()) == []
+        return
+    assert list(out.parent.iterdir()) == [out]
+    found = [path for path in out.rglob("*") if path.is_symlink() or not path.is_dir()]
+    assert sorted(map(str, found)) == sorted(written)
+    for path in found:
+        assert path.is_symlink() or (path.is_file() and not path.stat().st_mode & 0o7000)
+        if path.is_symlink() and not keep:
+            assert os.path.normpath(path.parent / os.readlink(path)).startswith(str(out))
