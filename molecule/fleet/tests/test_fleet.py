@@ -38,7 +38,7 @@ def unread(row):
 
 
 def test_every_host_is_a_row(rows):
-    assert set(rows) == {"well", "faulty", "old", "old-python2", *(f"well-{odd.name}" for odd in ODD_HOSTS)}
+    assert set(rows) == {"well", "faulty", "old", "old-python2", "podman", *(f"well-{odd.name}" for odd in ODD_HOSTS)}
 
 
 def test_a_healthy_host_is_well(rows):
@@ -56,6 +56,15 @@ def test_the_oldest_python_is_diagnosed_as_fully_as_the_newest(rows):
     assert unread(row) == unread(rows["well"]) == []
     assert row["facts"]["postgres"]["instances"][0]["status"] == "ok"
     assert {container["service"] for container in row["facts"]["compose"]["containers"]} == {"backend", "postgres"}
+    assert causes(row) == []
+
+
+def test_a_host_with_podman_is_diagnosed_as_well(rows):
+    row = rows["podman"]
+    assert unread(row) == unread(rows["well"])
+    assert row["facts"]["engine"]["flavour"] == "podman"
+    assert [(project["name"], project["flavour"]) for project in row["facts"]["compose"]["projects"]] == [("shop", "podman-compose")]
+    assert row["facts"]["postgres"]["instances"][0]["status"] == "ok"
     assert causes(row) == []
 
 

@@ -89,12 +89,18 @@ def _up(name: str, image: str) -> None:
         say(f"Host {name} is up already.")
     else:
         with step(f"Host {name}"):
+            own_engine = images.CATALOGUE[image].engine
             run(["docker", "rm", "--force", name], check=False)
-            seed.make_volume(f"{name}-docker", {LABEL: name})
             argv = ["docker", "run", "--detach", "--name", name, "--hostname", name, "--label", f"{LABEL}={name}", *seed.RUN_OPTIONS]
-            run([*argv, f"--volume={name}-docker:/var/lib/docker", images.CATALOGUE[image].reference])
+            if own_engine == "docker":
+                seed.make_volume(f"{name}-docker", {LABEL: name})
+                argv.append(f"--volume={name}-docker:/var/lib/docker")
+            run([*argv, images.CATALOGUE[image].reference])
             run(["docker", "exec", "--interactive", name, "sh", "-c", _AUTHORIZE], stdin=_public_key())
-            _wait_until_ready(name)
+            _wait_until_ready(name, own_engine)
+            if own_engine != "docker":
+                # Seeds are Docker's; another engine gets the images the long way.
+                seed.load(name, own_engine)
     _write_known_hosts(name)
 
 
@@ -110,10 +116,10 @@ def _is_running(name: str) -> bool:
         return False
 
 
-def _wait_until_ready(name: str) -> None:
+def _wait_until_ready(name: str, own_engine: str) -> None:
     wait_until(lambda: _system_state(name) in ("running", "degraded"), READY_SECONDS, f"systemd on {name}")
     wait_until(lambda: _ssh_answers(address(name)), READY_SECONDS, f"sshd on {name}")
-    wait_until(lambda: succeeds(["docker", "exec", name, "docker", "version"], 20), READY_SECONDS, f"the engine on {name}")
+    wait_until(lambda: succeeds(["docker", "exec", name, own_engine, "version"], 20), READY_SECONDS, f"the engine on {name}")
 
 
 def _system_state(name: str) -> str:
@@ -160,22 +166,27 @@ def execute(name: str, command: t.Sequence[str]) -> t.NoReturn:
     os.execvp("docker", ["docker", "exec", "--interactive", *terminal, name, *command])
 
 
+def _has(name: str, *command: str) -> bool:
+    return succeeds(["docker", "exec", name, *command], 30)
+
+
 def deploy(name: str, directory: pathlib.Path, target: str) -> None:
     """Copy a rendered stack to *target* on the host, start it and wait until every service is well."""
-    has_v2 = succeeds(["docker", "exec", name, "docker", "compose", "version"], 30)
-    compose = ["docker", "exec", "--workdir", target, "--env=COMPOSE_HTTP_TIMEOUT=180", name, *(("docker", "compose") if has_v2 else ("docker-compose",))]
+    own_engine = "docker" if _has(name, "docker", "--version") else "podman"
+    tool = ("podman-compose",) if own_engine == "podman" else ("docker", "compose") if _has(name, "docker", "compose", "version") else ("docker-compose",)
+    compose = ["docker", "exec", "--workdir", target, "--env=COMPOSE_HTTP_TIMEOUT=180", name, *tool]
     health = '{{index .Config.Labels "com.docker.compose.service"}} {{.State.Health.Status}}'
 
     def every_service_is_well() -> bool:
         services = output([*compose, "config", "--services"]).split()
         containers = output([*compose, "ps", "-q"]).split()
-        healthy = output(["docker", "exec", name, "docker", "inspect", "--format", health, *containers]).splitlines() if containers else []
+        healthy = output(["docker", "exec", name, own_engine, "inspect", "--format", health, *containers]).splitlines() if containers else []
         return all(f"{service} healthy" in healthy for service in services)
 
     with step(f"Starting {directory.name} on {name}"):
         run(["docker", "exec", name, "mkdir", "-p", target])
         run(["docker", "cp", f"{directory}/.", f"{name}:{target}"])
-        if not has_v2:
+        if tool == ("docker-compose",):
             # Before 1.27 it takes a file that does not say its version for the first one.
             run(["docker", "exec", name, "sed", "-i", '1i version: "2.4"', f"{target}/docker-compose.yml"])
         run([*compose, "up", "--detach"], 180)

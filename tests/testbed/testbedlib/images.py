@@ -31,13 +31,14 @@ _holding: contextvars.ContextVar[bool] = contextvars.ContextVar("holding", defau
 
 @dataclasses.dataclass(frozen=True)
 class Image:
-    """One image: *parent* is another image of the test bed, or ``debian:<suite>-slim``."""
+    """One image: *parent* is another image of the test bed, or ``debian:<suite>-slim``; a host's has an *engine*."""
 
     name: str
     context: pathlib.Path
     parent: str
     arguments: tuple[tuple[str, str], ...] = ()
     dockerfile: str = "Dockerfile"
+    engine: str = "docker"
 
     @property
     def reference(self) -> str:
@@ -54,6 +55,7 @@ def _catalogue() -> dict[str, Image]:
         *(Image(f"second-{name}:latest", SECOND_STACK / name, "base:trixie") for name in ("api", "edge", "cache")),
         Image("host:trixie", IMAGES / "host", "base:trixie"),
         Image("host-firewalld:trixie", IMAGES / "firewalld", "host:trixie"),
+        Image("host-podman:trixie", IMAGES / "host-podman", "host:trixie", engine="podman"),
         Image("host:bullseye", IMAGES / "host-bullseye", "base:bullseye"),
     ]
     return {image.name: image for image in [*bases, *databases, *others]}

@@ -72,7 +72,7 @@ def _make(name: str) -> None:
     try:
         run(["docker", "run", "--detach", "--name", draft, *RUN_OPTIONS, f"--volume={draft}:/var/lib/docker", host_image])
         wait_until(lambda: succeeds(["docker", "exec", draft, "docker", "version"], 10), 60, "the seed's engine")
-        _load(draft)
+        load(draft)
         run(["docker", "exec", draft, "systemctl", "stop", "docker.socket", "docker.service"])
         run(["docker", "rm", "--force", draft])
         run(["docker", "volume", "create", "--label", f"{SEED_LABEL}=complete", name])
@@ -82,10 +82,11 @@ def _make(name: str) -> None:
         run(["docker", "volume", "rm", "--force", draft], check=False)
 
 
-def _load(host: str) -> None:
+def load(host: str, engine: str = "docker") -> None:
+    """Give the *engine* of *host* the stack's images."""
     argv = ["docker", "save", *(images.CATALOGUE[name].reference for name in CONTENT)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as save:
-        run(["docker", "exec", "--interactive", host, "docker", "load"], LOAD_SECONDS, stdin=save.stdout)
+        run(["docker", "exec", "--interactive", host, engine, "load"], LOAD_SECONDS, stdin=save.stdout)
     if save.returncode != 0:
         raise CommandFailed(f"{' '.join(argv)}: exit code {save.returncode}")
 
