@@ -29,6 +29,8 @@ from benchlib import Row
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 RESULTS = ROOT / "build" / "benchmarks"
+#: Longer than the longest takes: one that hangs must not keep the others from being told.
+LIMIT_SECONDS = 2400
 Data = t.Any
 
 
@@ -155,20 +157,38 @@ BENCHMARKS = (
 )
 
 
-def measure(benchmark: Benchmark, short: bool) -> list[Row]:
-    """Run one benchmark and return its rows; a bar that it missed is told by them, a benchmark that broke ends the run."""
-    path = RESULTS / f"{benchmark.name}.json"
+def measure(benchmark: Benchmark, short: bool) -> t.Optional[list[Row]]:
+    """Run one benchmark and return its rows; a bar that it missed is told by them, ``None`` says that it measured nothing."""
+    path = _result(benchmark)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     arguments = benchmark.short if short and benchmark.short is not None else benchmark.arguments
     began = time.monotonic()
     argv = [sys.executable, str(HERE / f"bench_{benchmark.name}.py"), *arguments, "--json", str(path)]
-    done = subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL, timeout=3600, check=False)
-    if not path.exists():
-        raise SystemExit(f"{' '.join(argv)} ended with {done.returncode} and measured nothing\n{done.stdout[-2000:]}")
-    rows = (benchmark.short_rows or benchmark.rows)(json.loads(path.read_text("utf-8"))) if short else benchmark.rows(json.loads(path.read_text("utf-8")))
+    try:
+        done = subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL, timeout=LIMIT_SECONDS, check=False)
+        ended, printed = f"exit code {done.returncode}", done.stdout
+    except subprocess.TimeoutExpired as limit:
+        ended, printed = f"no end after {limit.timeout} s", str(limit.stdout or "")
+    rows = known(benchmark, short)
+    if rows is None:
+        # What the others measure is not lost with it.
+        print(f"==> {benchmark.name}: measured nothing: {' '.join(argv)}: {ended}\n{printed[-2000:]}", flush=True)
+        return None
     print(f"==> {benchmark.name}: {time.monotonic() - began:.0f} s\n{benchlib.table(rows, benchlib.SHORT_SHARE if short else 1.0)}", flush=True)
     return rows
+
+
+def known(benchmark: Benchmark, short: bool = False) -> t.Optional[list[Row]]:
+    """Return the rows of the last run of one benchmark, ``None`` where there was none."""
+    path = _result(benchmark)
+    if not path.exists():
+        return None
+    return (short and benchmark.short_rows or benchmark.rows)(json.loads(path.read_text("utf-8")))
+
+
+def _result(benchmark: Benchmark) -> pathlib.Path:
+    return RESULTS / f"{benchmark.name}.json"
 
 
 INTRODUCTION = """# Benchmarks
@@ -198,20 +218,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="what continuous integration runs")
     parser.add_argument("--only", action="append", choices=[benchmark.name for benchmark in BENCHMARKS])
+    parser.add_argument("--again", action="store_true", help="measure nothing: take what the last run of each measured")
     parser.add_argument("--write", type=pathlib.Path, metavar="FILE", help="write the page there")
     options = parser.parse_args()
     machine = benchlib.circumstances()
     chosen = [one for one in BENCHMARKS if (not options.short or one.short is not None) and (not options.only or one.name in options.only)]
-    rows = [row for benchmark in chosen for row in measure(benchmark, options.short)]
+    measured = {benchmark.name: known(benchmark) if options.again else measure(benchmark, options.short) for benchmark in chosen}
+    rows = [row for some in measured.values() for row in some or ()]
+    broken = [name for name, some in measured.items() if some is None]
     share = benchlib.SHORT_SHARE if options.short else 1.0
     missed = [row for row in rows if not row.met(share)]
-    if options.write:
+    if options.write and not broken:
         options.write.write_text(page(rows, machine, datetime.date.today().isoformat()), "utf-8")
     for row in missed:
         print(f"missed: {row.group}: {row.what}: {row.value:.2f} {row.unit}, wanted {row.sign} {row.bar:g}{' or nearly' if options.short else ''}")
+    for name in broken:
+        print(f"measured nothing: {name}")
     barred = sum(row.bar is not None for row in rows)
-    print(f"{barred - len(missed)} passed, {len(missed)} failed")
-    return 1 if missed else 0
+    print(f"{barred - len(missed)} passed, {len(missed) + len(broken)} failed")
+    return 1 if missed or broken else 0
 
 
 if __name__ == "__main__":
