@@ -14,7 +14,7 @@ import typing as t
 import pytest
 from ansible_collections.stackops.runbook.plugins.plugin_utils._html import render_html
 from ansible_collections.stackops.runbook.tests.support.chromium import chromium, chromium_missing
-from ansible_collections.stackops.runbook.tests.support.fleet import NOW, make_report
+from ansible_collections.stackops.runbook.tests.support.fleet import NOW, make_report, with_history
 from ansible_collections.stackops.runbook.tests.support.report_pictures import take_pictures
 from playwright.sync_api import Browser, Locator, Page, expect
 
@@ -57,6 +57,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> t.Callable[[str], pathlib
         "thousand": lambda: (make_report(1000), "en"),
         "one": lambda: (make_report(1), "en"),
         "none": lambda: (make_report(0), "en"),
+        "history": lambda: (with_history(make_report(14), 12), "en"),
         "hostile": lambda: (hostile_report(), "en"),
     }
 
@@ -167,6 +168,22 @@ def test_charts_are_painted(open_page: Open) -> None:
     assert len(painted(page, "#pulse")) == 1 and painted(page, "#pulse")[0] > 500
     assert len(painted(page, "#trends")) == 8 + 3
     assert all(pixels > 50 for pixels in painted(page, "#trends"))
+
+
+def test_the_course_of_the_last_runs_is_drawn_and_said(open_page: Open) -> None:
+    page = open_page("history")
+    rows = page.locator("#trends .history .spark")
+    names = rows.locator(".name").all_inner_texts()
+    assert names[:4] == ["Hosts", "Critical causes", "Warnings", "Hosts not reachable"]
+    assert {"Errors per minute, all logs", "Fullest memory", "Slowest p95 of requests"} <= set(names)
+    assert "12 runs since 2026-11-22 16:12:00 UTC" in page.locator("#trends .history").inner_text()
+    errors = rows.nth(names.index("Errors per minute, all logs"))
+    line = errors.locator("svg")
+    # The run without logs is a gap in the line, and no point of it.
+    assert str(line.locator("path").get_attribute("d")).count("M") == 2
+    assert line.locator("circle").count() == 11
+    said = str(line.get_attribute("aria-label"))
+    assert said.startswith(f"Errors per minute, all logs: now {errors.locator('.total').inner_text()}, between ")
 
 
 def test_pointing_at_a_minute_reads_it_in_every_timeline(open_page: Open) -> None:

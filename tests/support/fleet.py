@@ -15,6 +15,8 @@ import hashlib
 import random
 import typing as t
 
+from ansible_collections.stackops.runbook.plugins.plugin_utils._history import FleetMetrics, entry_of
+
 NOW = datetime.datetime(2026, 11, 23, 3, 12, tzinfo=datetime.timezone.utc)
 WINDOW_MINUTES = 60
 RULE_COUNT = 46
@@ -94,6 +96,25 @@ def make_report(hosts: int, seed: int = 7, language: str = "en", now: datetime.d
         "changes": changes,
         "silences": [],
     }
+
+
+def with_history(report: Json, runs: int, seed: int = 7) -> Json:
+    """Return *report* as the last of so many hourly runs; one of those before could not read any log."""
+    rng = random.Random(seed)
+    metrics = FleetMetrics()
+    for row in report["hosts"].values():
+        metrics.add(row.get("facts") or {})
+    last = entry_of({**report, "metrics": metrics.view()})
+    now = datetime.datetime.fromisoformat(report["generated_at"].replace("Z", "+00:00"))
+    before = []
+    for number in range(runs - 1):
+        of_logs = ("errors_per_minute", "requests", "requests_5xx", "request_p95_ms")
+        values = {
+            name: None if value is None or (number == runs // 2 and name in of_logs) else round(value * rng.uniform(0.5, 1.0), 2) for name, value in last["metrics"].items()
+        }
+        findings = {severity: int(count * rng.uniform(0.2, 1.0)) for severity, count in last["findings"].items()}
+        before.append({**last, "generated_at": _time(now - datetime.timedelta(hours=runs - 1 - number)), "metrics": values, "findings": findings})
+    return {**report, "history": [*before, last]}
 
 
 def make_facts(number: int, seed: int = 7, now: datetime.datetime = NOW) -> Json:
