@@ -242,7 +242,8 @@ class Lab:
         recording = self.recording(case.name)
         if recording is None:
             return record
-        return {**self.record(case, recording.row(case), ""), "seconds": record["seconds"], "direct": record["direct"], "again": True}
+        kept = {key: record[key] for key in ("seconds", "direct", "missed_before") if key in record}
+        return {**self.record(case, recording.row(case), ""), **kept, "again": True}
 
     def recording(self, case: str) -> t.Optional[recordings.Recording]:
         """Return what the last diagnosis of *case* was made from."""
@@ -300,8 +301,8 @@ def told(record: Record) -> str:
     return text
 
 
-def _work_off(lab: Lab, waiting: queue.SimpleQueue[cases.Case], results: Results, deadline: float, looks: int) -> None:
-    """Measure what is waiting, case after case, on one host; what is missed, up to *looks* times."""
+def _work_off(lab: Lab, waiting: queue.SimpleQueue[cases.Case], results: Results, deadline: float, looks: int, resumed: bool) -> None:
+    """Measure what is waiting, case after case, on one host; what is missed, up to *looks* times. Where it is *resumed*, what was missed before stays known."""
     lab.up()
     while time.monotonic() < deadline:
         try:
@@ -313,6 +314,8 @@ def _work_off(lab: Lab, waiting: queue.SimpleQueue[cases.Case], results: Results
             if record is None:
                 say(f"{lab.profile.name}: NONE {case.name}: could not be injected")
                 break
+            earlier = results.records.get(case.name) if resumed else None
+            record["missed_before"] = earlier is not None and (earlier.get("missed_before", False) or not _is_good(earlier))
             results.keep(record)
             say(f"{lab.profile.name}: {told(record)}")
             if _is_good(record):
@@ -412,7 +415,7 @@ def _measure_all(profiles: t.Sequence[Profile], wanted: t.Mapping[str, t.Sequenc
 
     def work(lab: Lab, waiting: queue.SimpleQueue[cases.Case], results: Results) -> None:
         try:
-            _work_off(lab, waiting, results, deadline, looks)
+            _work_off(lab, waiting, results, deadline, looks, options.resume)
         except CommandFailed as error:
             failures.append(f"{lab.host}: {error}")
 

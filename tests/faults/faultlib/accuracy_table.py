@@ -96,6 +96,9 @@ def _circumstances(records: t.Sequence[Record]) -> str:
             f"{again} of {len(records)} verdicts are those of the present rules over facts that were collected before (`--again`): rules were changed "
             "because of some of these cases, so the figures show that the cases are met, and not how often the first look at an unknown fault is right. "
         )
+    missed = sum(bool(record.get("missed_before")) for record in records)
+    if missed:
+        load += f"{missed} of {len(records)} cases were missed at first, and measured again after a rule, or the case itself, was put right. "
     direct = sum(bool(record["direct"]) for record in records)
     if not direct:
         return f"{load}Every diagnosis was a run of `ansible-playbook`."

@@ -157,6 +157,11 @@ def test_bars_are_reached_or_named():
     assert score.missed_bars([_record("1", seconds=7)], timed=False) == []
 
 
+def test_page_says_what_was_missed_before(tmp_path):
+    accuracy_table.write(tmp_path / "accuracy.md", [("A stack", [(_case(("down",)), {**_record("name"), "missed_before": True}), (_case(), _record("other"))])])
+    assert "1 of 2 cases were missed at first, and measured again after a rule, or the case itself, was put right." in (tmp_path / "accuracy.md").read_text()
+
+
 def test_page_shows_every_group_and_every_case(tmp_path):
     pairs = [(_case(("down",)), _record("name")), (_case(kind="healthy"), _record("calm", "healthy", wrong=["slow p/web"]))]
     accuracy_table.write(tmp_path / "accuracy.md", [("A stack", pairs)])
@@ -167,4 +172,5 @@ def test_page_shows_every_group_and_every_case(tmp_path):
     assert "0.5 processes (median) waited" in page
     assert "1 of 2 verdicts are those of the present rules" in page
     assert "Every diagnosis was a run of `ansible-playbook`." in page
+    assert "missed at first" not in page
     assert (tmp_path / "accuracy.json").exists()
