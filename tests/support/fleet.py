@@ -110,7 +110,8 @@ def with_history(report: Json, runs: int, seed: int = 7) -> Json:
     for number in range(runs - 1):
         of_logs = ("errors_per_minute", "requests", "requests_5xx", "request_p95_ms")
         values = {
-            name: None if value is None or (number == runs // 2 and name in of_logs) else round(value * rng.uniform(0.5, 1.0), 2) for name, value in last["metrics"].items()
+            name: None if value is None or (number == runs // 2 and name in of_logs) else round(value * rng.uniform(0.5, 1.0), 2)
+            for name, value in last["metrics"].items()
         }
         findings = {severity: int(count * rng.uniform(0.2, 1.0)) for severity, count in last["findings"].items()}
         before.append({**last, "generated_at": _time(now - datetime.timedelta(hours=runs - 1 - number)), "metrics": values, "findings": findings})

@@ -305,7 +305,16 @@ LABELS = st.dictionaries(
         [
             f"{prefix}.{name}"
             for prefix in ("com.docker.compose", "io.podman.compose")
-            for name in ("project", "service", "container-number", "oneoff", "version", "project.working_dir", "project.config_files", "project.environment_file")
+            for name in (
+                "project",
+                "service",
+                "container-number",
+                "oneoff",
+                "version",
+                "project.working_dir",
+                "project.config_files",
+                "project.environment_file",
+            )
         ]
     ),
     TEXT,
@@ -317,7 +326,13 @@ TIMES = TEXT | st.sampled_from(["2026-13-45T99:99:99Z", "2026-11-26T10:00:00.123
 @st.composite
 def inspects(draw: st.DrawFn) -> dict[str, t.Any]:
     """Return what an engine says of a container that somebody made by hand."""
-    ports = draw(st.dictionaries(TEXT | st.sampled_from(["80/tcp", "\u00b2/tcp"]), st.none() | st.lists(st.fixed_dictionaries({"HostIp": TEXT, "HostPort": TEXT}), max_size=2), max_size=3))
+    ports = draw(
+        st.dictionaries(
+            TEXT | st.sampled_from(["80/tcp", "\u00b2/tcp"]),
+            st.none() | st.lists(st.fixed_dictionaries({"HostIp": TEXT, "HostPort": TEXT}), max_size=2),
+            max_size=3,
+        )
+    )
     return {
         "Id": draw(st.text("0123456789abcdef", min_size=1, max_size=8)),
         "Name": draw(TEXT),

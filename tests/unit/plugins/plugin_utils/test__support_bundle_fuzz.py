@@ -33,9 +33,12 @@ NAMES = st.sampled_from(
 )
 KINDS = st.sampled_from(["json", "yaml", "variables", "text", "other"])
 JSON = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3)
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
 )
-CONTENT = st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()) | st.sampled_from([b"[" * 90_000, b"a: &a [*a]\n", b"a: [" * 9000, b"\x1f\x8b"])
+CONTENT = (
+    st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()) | st.sampled_from([b"[" * 90_000, b"a: &a [*a]\n", b"a: [" * 9000, b"\x1f\x8b"])
+)
 ENTRY = st.fixed_dictionaries({"path": NAMES, "kind": KINDS, "source": st.text(max_size=8)}, optional={"left_out": st.text(max_size=8)}) | JSON
 INDEX = st.fixed_dictionaries({"files": st.lists(ENTRY, max_size=4) | JSON, "projects": JSON, "collected_at": JSON}) | JSON
 PRIVATE = st.dictionaries(st.sampled_from(["secrets", "kept", "hosts", "domains", "users"]), st.lists(NAMES, max_size=3) | JSON, max_size=5) | JSON
