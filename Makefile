@@ -66,7 +66,7 @@ faults: engine ## All faults of backup and restore, killed after every single st
 	@ALL_STEPS=1 python -m pytest tests/faults
 
 accuracy: engine ## How right the diagnosis is, on real faults; writes docs/accuracy.md
-	@python tests/faults/measure-accuracy --jobs 2 --record --write docs/accuracy.md
+	@python tests/faults/measure-accuracy --record --write docs/accuracy.md
 
 accuracy-spread: engine ## A few cases of every kind of the above
 	@python tests/faults/measure-accuracy --spread --minutes 20
