@@ -16,7 +16,7 @@ TARBALL := build/stackops-runbook-$(VERSION).tar.gz
 # The longest first: two run side by side.
 STAGES := backup-faults live e2e molecule accuracy-spread unit bench-short sanity lint install
 
-.PHONY: accuracy accuracy-spread bench bench-short help demo demo-down env engine install lint live matrix molecule sanity unit test build coverage docs e2e backup-faults faults fleet
+.PHONY: accuracy accuracy-spread bench bench-short help demo demo-down env engine install lint live matrix molecule sanity unit test build coverage docs e2e backup-faults faults fleet fuzz
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,10 @@ bench-short: env ## What of it takes little time; fails below 0.7 of a bar
 
 fleet: engine ## Every playbook over N real hosts by SSH, each with another fault, and over odd ones: make fleet N=3
 	@tests/fleet/fleet --hosts $(or $(N),3)
+
+fuzz: env ## What reads texts from outside, guided by coverage: make fuzz SECONDS=600 TARGETS="rules archive"
+	@python -c 'import atheris' 2>/dev/null || pip install --quiet --disable-pip-version-check --requirement tests/fuzz/requirements.txt
+	@tests/fuzz/fuzz --seconds $(or $(SECONDS),60) $(TARGETS)
 
 molecule: env ## Every Molecule scenario on real hosts, or make molecule SCENARIOS="diagnose …"
 	@tests/tools/molecule $(SCENARIOS)

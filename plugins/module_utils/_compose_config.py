@@ -13,6 +13,7 @@ PyYAML; without it the names of the services are known and no more. Only ``confi
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -152,14 +153,30 @@ def read_config(stack: Stack, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) 
     arguments = [*command.argv, *project_arguments(stack, command)]
     if command.speaks_json:
         completed = _run([*arguments, "config", "--format", "json"], stack, timeout_seconds)
-        return _with_unset(parse_config(json.loads(completed.stdout), _enabled_profiles(stack)), completed)
+        return _with_unset(_understood(stack, completed, json.loads), completed)
     yaml = _yaml()
     if yaml is not None:
         completed = _run([*arguments, "config"], stack, timeout_seconds)
-        document = yaml.load(completed.stdout, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-        return _with_unset(parse_config(document if isinstance(document, dict) else {}, _enabled_profiles(stack)), completed)
+        return _with_unset(_understood(stack, completed, functools.partial(_read_yaml, yaml)), completed)
     completed = _run([*arguments, "config", "--services"], stack, timeout_seconds)
     return _with_unset(ComposeConfig({name: ServiceConfig(name) for name in completed.text.split()}, complete=False), completed)
+
+
+def _understood(stack: Stack, completed: Completed, read: t.Callable[[bytes], t.Any]) -> ComposeConfig:
+    try:
+        document = read(completed.stdout)
+        return parse_config(document if isinstance(document, dict) else {}, _enabled_profiles(stack))
+    except (ValueError, RecursionError) as error:
+        where = f"cd {stack.working_dir or '.'} && docker compose config"
+        reason = f"what Compose makes of it cannot be understood: {error}"
+        raise CheckError(" ".join(stack.config_files) or stack.name, reason, f"Run it by hand and correct the file: {where}", "config-invalid") from error
+
+
+def _read_yaml(yaml: t.Any, text: bytes) -> t.Any:
+    try:
+        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
 
 
 def _with_unset(config: ComposeConfig, completed: Completed) -> ComposeConfig:
@@ -237,9 +254,14 @@ def parse_config(document: t.Mapping[str, t.Any], profiles: t.Collection[str] = 
     """Return the services of a resolved Compose file (of any Compose).
 
     A service with profiles is enabled where one of them is in *profiles*.
+
+    :raises ValueError: a part of it is of another kind. Podman-compose hands on what it does not understand.
     """
-    services = document.get("services") or {}
-    return ComposeConfig({name: _service(name, services[name] or {}, profiles) for name in sorted(services)}, document.get("name"))
+    try:
+        services = document.get("services") or {}
+        return ComposeConfig({name: _service(name, services[name] or {}, profiles) for name in sorted(services)}, document.get("name"))
+    except (AttributeError, TypeError, LookupError) as error:
+        raise ValueError(f"a part of it is of another kind than Compose has there ({error})") from error
 
 
 def parse_depends_on_label(value: str) -> tuple[Dependency, ...]:
@@ -425,7 +447,7 @@ def _words(declared: t.Any) -> list[str]:
 def _port_number(declared: t.Any) -> int:
     text = str(declared.get("target", "")) if isinstance(declared, dict) else str(declared)
     digits = text.partition("/")[0].rsplit(":", 1)[-1]
-    return int(digits) if digits.isdigit() else 0
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 6 else 0
 
 
 def _environment(declared: t.Any) -> dict[str, str]:

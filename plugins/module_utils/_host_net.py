@@ -165,7 +165,7 @@ def _read_nft(sight: Sight, run: Run, covered: set[tuple[str, str]]) -> None:
         return
     try:
         found = parse_nft_json(text, words or "", covered)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
         sight.failed(CheckError("nft -j list ruleset", f"cannot be understood: {error}", "Please report it with the output of this command.", "protocol-error"))
         return
     if found.rule_count or found.bases:

@@ -532,7 +532,7 @@ def _learn_json(payload: bytes, clock: Clock, wrapped: bool) -> t.Optional[Layou
     try:
         text = payload.decode("utf-8")
         fields = json.loads(payload)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     time_key = next((key for key in _TIME_KEYS if clock.read(_get(fields, key)) is not None), None)
     level_key = next((key for key in _LEVEL_KEYS if level_of(_get(fields, key), key) is not None), None)
@@ -596,7 +596,7 @@ def learn_whole(line: bytes, clock: Clock) -> t.Optional[tuple[bytes, str]]:
     try:
         text = line.decode("utf-8")
         fields = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(fields, dict):
         return None

@@ -55,8 +55,13 @@ def parse_nft_json(text: str, verbatim: str = "", skip: t.Container[tuple[str, s
 
     :raises ValueError: *text* is not what nft prints.
     """
-    entries = json.loads(text)["nftables"]
-    texts = rule_texts(verbatim)
+    try:
+        return _ruleset(json.loads(text)["nftables"], rule_texts(verbatim), skip)
+    except (AttributeError, TypeError, LookupError, RecursionError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _ruleset(entries: t.Iterable[Json], texts: t.Mapping[tuple[str, str, int], str], skip: t.Container[tuple[str, str]]) -> Ruleset:
     result = Ruleset()
     chains: dict[tuple[str, str], dict[str, Chain]] = {}
     sets: dict[tuple[str, str], dict[str, Json]] = {}

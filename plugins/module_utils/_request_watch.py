@@ -415,7 +415,10 @@ def load_routes(place: str) -> tuple[str, ...]:
             data = file.read(ROUTES_BYTES + 1)
     if len(data) > ROUTES_BYTES:
         raise ValueError("it is far too large")
-    return routes_of_openapi(json.loads(data))
+    try:
+        return routes_of_openapi(json.loads(data))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def _fetch(url: str) -> bytes:

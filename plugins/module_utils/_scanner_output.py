@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 import typing as t
@@ -54,6 +55,23 @@ class ScannerReport:
     database_built_at: str = ""
 
 
+_Parser = t.Callable[[str, str], ScannerReport]
+
+
+def _of_known_shape(parser: _Parser) -> _Parser:
+    """Make what has the right head and another shape below it an error like any other."""
+
+    @functools.wraps(parser)
+    def parse(text: str, source: str) -> ScannerReport:
+        try:
+            return parser(text, source)
+        except (AttributeError, TypeError, LookupError, ValueError) as error:
+            raise _not_read(source, f"a part of its report is of another kind than this scanner writes ({error})") from error
+
+    return parse
+
+
+@_of_known_shape
 def parse_trivy(text: str, source: str) -> ScannerReport:
     """Return what ``trivy image --format json`` wrote (its schema 2).
 
@@ -87,6 +105,7 @@ def _of_trivy(entry: t.Mapping[str, t.Any], result: t.Mapping[str, t.Any]) -> Vu
     )
 
 
+@_of_known_shape
 def parse_grype(text: str, source: str) -> ScannerReport:
     """Return what ``grype -o json`` wrote.
 
@@ -128,6 +147,7 @@ def _grype_database(database: t.Any) -> str:
     return _text(database.get("built") or (status.get("built") if isinstance(status, dict) else ""))
 
 
+@_of_known_shape
 def parse_scout(text: str, source: str) -> ScannerReport:
     """Return what ``docker scout cves --format sarif`` wrote.
 

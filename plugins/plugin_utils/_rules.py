@@ -188,6 +188,8 @@ def _construct_mapping(loader: t.Any, node: yaml.MappingNode) -> LinedDict:
     mapping.line = node.start_mark.line + 1
     seen: set[str] = set()
     for key_node, dummy in node.value:
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise yaml.constructor.ConstructorError("while constructing a mapping", node.start_mark, "a key is no text", key_node.start_mark)
         if key_node.tag != "tag:yaml.org,2002:merge" and key_node.value in seen:
             mapping.duplicates.append((str(key_node.value), key_node.start_mark.line + 1))
         seen.add(key_node.value)
