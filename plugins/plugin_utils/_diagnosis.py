@@ -16,13 +16,14 @@ import re
 import shlex
 import typing as t
 
+from ._baseline import Baseline
 from ._explain import UnknownRule, explain_rule, find_rule
 from ._handover import take_over
 from ._judge import Options, SilenceError, judge_host, run_tests
 from ._merge import MergeError, findings_of_problems, read_inputs, row_of, told_of
 from ._port_table import render_ports
 from ._publish import Retention, Written, publish
-from ._report import ReportBuilder, failed_row, fired, read_previous, unreachable_row
+from ._report import ReportBuilder, continues, failed_row, fired, read_previous, unreachable_row
 from ._rules import RuleError, RuleSet, lint, load_rules, threshold_problems
 from ._stored import FactsStore, facts_of, loads
 from ._terminal import render_terminal
@@ -71,6 +72,12 @@ def _recorded_row(path: pathlib.Path) -> Row:
     if not isinstance(result, dict):
         raise DiagnosisError(f"{path}: expected a mapping, as stack_facts returned it")
     return {"reachable": True, "result": result}
+
+
+def _known(directory: pathlib.Path, recorded_facts: str) -> t.Optional[Baseline]:
+    """Return what a report in *directory* is compared with; nothing where the reports there are not of its kind."""
+    latest = read_previous(directory)
+    return Baseline.read(directory, latest) if continues(recorded_facts, latest) else None
 
 
 def _pairs(rows: Rows) -> t.Iterable[tuple[str, Row]]:
@@ -144,8 +151,9 @@ class Diagnosis:
         directory = pathlib.Path(self._arguments["report_dir"])
         directory.mkdir(parents=True, exist_ok=True)
         store = FactsStore(directory)
+        previous: t.Union[Report, Baseline, None]
         if before is None:
-            previous = read_previous(directory)
+            previous = _known(directory, recorded_facts)
         else:
             judged_before = ReportBuilder(self._options, None, self._rules, recorded_facts, store)
             for host, row in _pairs(before):
@@ -153,10 +161,9 @@ class Diagnosis:
             previous = judged_before.finish()
         builder = ReportBuilder(self._options, previous, self._rules, recorded_facts, store)
         for host, row in _pairs(rows):
-            row_before = builder.previous_row(host)
-            judged = self._judge_row(host, row, facts_of(row_before))
+            judged = self._judge_row(host, row, facts_of(builder.previous_row(host)))
             self._add_remedies(host, judged["findings"])
-            builder.add(host, judged, row_before)
+            builder.add(host, judged)
         return builder.finish()
 
     def merge(self, paths: t.Sequence[str]) -> t.Optional[Report]:
@@ -182,7 +189,8 @@ class Diagnosis:
             return {"summary": {"hosts": len(inputs.places())}}
         directory.mkdir(parents=True, exist_ok=True)
         options = dataclasses.replace(self._options, now=inputs.generated_at, silences=tuple(dict.fromkeys([*self._options.silences, *inputs.silences()])))
-        builder = ReportBuilder(options, previous, self._rules, inputs.recorded_facts(), FactsStore(directory))
+        recorded_facts = inputs.recorded_facts()
+        builder = ReportBuilder(options, _known(directory, recorded_facts), self._rules, recorded_facts, FactsStore(directory))
         for host, entries in inputs.places().items():
             row = row_of(host, entries[0])
             for finding in row["findings"]:

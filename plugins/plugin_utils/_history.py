@@ -165,13 +165,13 @@ def remember(directory: pathlib.Path, entry: Entry) -> None:
 
     :raises OSError: it cannot be written.
     """
-    with _alone(directory):
+    with alone(directory):
         entries = [*read_history(directory), entry][-MAXIMUM_ENTRIES:]
         write_whole(directory / FILE_NAME, b"".join(dumps(one) + b"\n" for one in entries))
 
 
 @contextlib.contextmanager
-def _alone(directory: pathlib.Path) -> t.Iterator[None]:
+def alone(directory: pathlib.Path) -> t.Iterator[None]:
     """Keep other runs that end at the same time waiting; where files cannot be locked, or somebody holds on, go on without."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -543,6 +543,7 @@ def index_view(report: Report, now: datetime.datetime, language: str) -> tuple[d
         "strings": findings.strings.all,
         "resolved": _resolved(report),
         "resolved_count": len(_change_entries(report, "resolved")),
+        "not_seen_count": len(items(report, "not_seen_again")),
         "compared": bool(report.get("compared_with")) or any(_change_entries(report, kind) for kind in ("ongoing", "resolved")),
         "expired": [
             {key: silence.get(key) for key in ("rule", "object", "host", "reason", "expires")}

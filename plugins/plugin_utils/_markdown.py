@@ -23,7 +23,8 @@ _WORDS: dict[str, dict[str, str]] = {
         "recorded": "Recorded facts, nothing was collected now",
         "title": "Diagnosis", "hosts": "Hosts", "host": "Host", "status": "Status", "first": "First finding", "why": "Why", "seen": "Evidence",
         "explains": "Explains", "do": "What to do", "verify": "Then check", "unread": "Not checked", "failed": "Rules that failed", "silenced": "Silenced",
-        "fleet": "Across hosts", "new": "new", "ongoing": "ongoing", "resolved": "Resolved since the last report", "nothing": "Nothing found.",
+        "fleet": "Across hosts", "new": "new", "ongoing": "ongoing", "resolved": "Resolved since the last report",
+        "not_seen_again": "Open before, and not looked at again", "nothing": "Nothing found.",
         "value": "Value", "name": "Name", "expired": "Expired silences", "until": "until",
         "news": "Changed since the last report", "merged": "Merged from", "kept": "In several reports, the newest counts",
     },
@@ -31,7 +32,8 @@ _WORDS: dict[str, dict[str, str]] = {
         "recorded": "先前錄下的資料，這次沒有收集",
         "title": "診斷報告", "hosts": "主機", "host": "主機", "status": "狀態", "first": "首要問題", "why": "原因", "seen": "證據",
         "explains": "連帶影響", "do": "處理方式", "verify": "修復後確認", "unread": "未能檢查", "failed": "評估失敗的規則", "silenced": "已靜音",
-        "fleet": "跨主機", "new": "新出現", "ongoing": "持續中", "resolved": "上次報告之後已解決", "nothing": "沒有發現問題。",
+        "fleet": "跨主機", "new": "新出現", "ongoing": "持續中", "resolved": "上次報告之後已解決",
+        "not_seen_again": "先前的問題，這次沒有再檢查", "nothing": "沒有發現問題。",
         "value": "值", "name": "名稱", "expired": "已過期的靜音", "until": "到期",
         "news": "上次報告之後的變更", "merged": "合併自", "kept": "出現在多份報告中，以最新的一份為準",
     },
@@ -157,9 +159,9 @@ def _finding(
 
 def _closing(report: Report, words: t.Mapping[str, str]) -> list[str]:
     lines = []
-    resolved = report["changes"]["resolved"]
-    if resolved:
-        lines += [f"## {words['resolved']}", "", *(f"- {escape(entry['host'])}: {escape(entry['title'])}" for entry in resolved), ""]
+    for name, entries in (("resolved", report["changes"]["resolved"]), ("not_seen_again", report.get("not_seen_again"))):
+        if entries:
+            lines += [f"## {words[name]}", "", *(f"- {escape(entry['host'])}: {escape(entry['title'])}" for entry in entries), ""]
     expired = [silence for silence in report.get("silences") or () if silence["expired"]]
     if expired:
         lines += [f"## {words['expired']}", ""]

@@ -13,10 +13,11 @@ import datetime
 import pathlib
 import typing as t
 
+from ._baseline import remember as keep_open
 from ._history import SHOWN_ENTRIES, entry_of, read_history, remember, tidy
 from ._html import render_html
 from ._judge import Options
-from ._report import write_report
+from ._report import continues, read_previous, write_report
 
 Report = dict[str, t.Any]
 
@@ -54,13 +55,17 @@ def publish(
     """
     parent = pathlib.Path(directory)
     entry = entry_of(report)
-    report["history"] = [*read_history(parent)[1 - SHOWN_ENTRIES :], entry]
+    # What was judged from a bundle says nothing of the hosts as they are: among reports that do, it is none of the series.
+    goes_on = continues(report["recorded_facts"], read_previous(parent))
+    report["history"] = [*(read_history(parent)[1 - SHOWN_ENTRIES :] if goes_on else ()), entry]
     renderers = {"html": ("report.html", lambda content, dummy: render_html(content, options.language, now))}
-    paths = write_report(report, parent, formats, options, renderers)
+    paths = write_report(report, parent, formats, options, renderers, is_latest=goes_on)
     removed: t.Sequence[str] = ()
     problem = ""
     try:
-        remember(parent, entry)
+        if goes_on:
+            remember(parent, entry)
+            keep_open(parent, report, next(iter(paths.values())).parent.name)
         if retention.tidy:
             removed = tidy(parent, retention.count, retention.days, now)["removed"]
     except OSError as error:

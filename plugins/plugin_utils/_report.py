@@ -17,6 +17,7 @@ import tempfile
 import typing as t
 
 from ..module_utils._files import write_whole
+from ._baseline import FLEET, Baseline, kept
 from ._conditions import parse_time
 from ._history import FleetMetrics
 from ._judge import FleetContext, Options, judge_fleet
@@ -48,21 +49,23 @@ def failed_row(reason: str) -> dict[str, t.Any]:
 class ReportBuilder:
     """Puts a report together from one row after the other, as :func:`judge_host` gives them.
 
-    *previous* is the report of the run before: with it, findings keep the time they were first seen, and ``changes`` says what is
-    new, ongoing and resolved. With *ruleset* the rules of scope fleet are judged too. *recorded_facts* is where the facts were
-    read from, when they were not collected for this report. With *store* the facts go there, and rows hold what reads them back.
+    *previous* is the report of the run before, or what is known from all of them: with it, findings keep the time they were first seen, and
+    ``changes`` says what is new, ongoing and resolved; what was open and was not looked at is ``not_seen_again``. With *ruleset* the rules of
+    scope fleet are judged too. *recorded_facts* is where the facts were read from, when they were not collected for this report. With *store*
+    the facts go there, and rows hold what reads them back.
     """
 
     def __init__(
         self,
         options: t.Union[Options, t.Mapping[str, t.Any], None] = None,
-        previous: t.Optional[Report] = None,
+        previous: t.Union[Report, Baseline, None] = None,
         ruleset: t.Optional[RuleSet] = None,
         recorded_facts: str = "",
         store: t.Optional[FactsStore] = None,
     ) -> None:
         self._options = Options.of(options)
-        self._previous = previous if isinstance(previous, dict) and previous.get("schema") == SCHEMA else None
+        usable = isinstance(previous, Baseline) or (isinstance(previous, dict) and previous.get("schema") == SCHEMA)
+        self._baseline = previous if isinstance(previous, Baseline) else Baseline.of_report(previous if usable else None)
         self._ruleset = ruleset
         self._recorded_facts = recorded_facts
         self._store = store
@@ -72,26 +75,25 @@ class ReportBuilder:
         self._metrics = FleetMetrics()
 
     def previous_row(self, host: str) -> Row:
-        """Return the row of *host* in the report before; empty where there is none that can be read."""
-        row = ((self._previous or {}).get("hosts") or {}).get(host)
-        return row if isinstance(row, dict) else {}
+        """Return the last row of *host* that has facts; empty where there is none that can be read."""
+        return self._baseline.row(host)
 
-    def add(self, host: str, row: dict[str, t.Any], previous: t.Optional[Row] = None) -> None:
-        """Add the *row* of *host*; *previous* is its row in the report before, where that was looked up already."""
-        before = self.previous_row(host) if previous is None else previous
-        self._changes[host] = _changes(host, row["findings"], _fired_of(before), lambda finding: _was_looked_at(row, finding))
+    def add(self, host: str, row: dict[str, t.Any]) -> None:
+        """Add the *row* of *host*."""
         facts = facts_of(row)
+        self._changes[host] = _changes(host, row["findings"], self._baseline.open(host), lambda finding: _was_looked_at(row, facts, finding))
         self._fleet.add(host, row, facts)
         self._metrics.add(facts)
         self._rows[host] = {**row, "facts": self._store.add(facts)} if self._store is not None else row
 
     def finish(self, fleet_findings: t.Sequence[dict[str, t.Any]] = ()) -> Report:
         """Return the report; *fleet_findings* are there besides those of the rules of scope fleet."""
-        settings, previous = self._options, self._previous
+        settings = self._options
         hosts = {host: self._rows[host] for host in sorted(self._rows)}
         of_fleet = [*(judge_fleet(self._ruleset, self._fleet.view(), settings) if self._ruleset is not None else []), *fleet_findings]
-        before = [finding for finding in _listed(previous, "fleet_findings") if finding.get("result") == "fire"]
-        parts = [_changes("", of_fleet, before, lambda dummy: True), *(self._changes[host] for host in hosts)]
+        # Some hosts do not show what only shows across all of them.
+        all_are_here = self._baseline.hosts <= set(hosts)
+        parts = [_changes(FLEET, of_fleet, self._baseline.open(FLEET), lambda dummy: all_are_here), *(self._changes[host] for host in hosts)]
         statuses = collections.Counter(row["status"] for row in hosts.values())
         return {
             "schema": SCHEMA,
@@ -99,12 +101,13 @@ class ReportBuilder:
             "collection_version": settings.collection_version,
             "language": settings.language,
             "recorded_facts": self._recorded_facts,
-            "compared_with": previous["generated_at"] if previous else None,
+            "compared_with": self._baseline.compared_with,
             "summary": {"hosts": len(hosts), **{status: statuses[status] for status in STATUSES}},
             "metrics": self._metrics.view(),
             "hosts": hosts,
             "fleet_findings": of_fleet,
             "changes": {kind: [entry for part in parts for entry in part[kind]] for kind in ("new", "ongoing", "resolved")},
+            "not_seen_again": [entry for part in parts for entry in part["not_seen_again"]],
             "silences": _silences(settings, hosts),
         }
 
@@ -147,21 +150,11 @@ def _change(host: str, finding: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return {"host": host, **{key: finding.get(key) for key in ("id", "rule", "severity", "object", "title", "since")}}
 
 
-def _listed(owner: t.Optional[t.Mapping[str, t.Any]], key: str) -> list[dict[str, t.Any]]:
-    """Return the mappings in the list at *key*: an earlier report is a file that anybody may have changed."""
-    value = owner.get(key) if owner else None
-    return [element for element in value if isinstance(element, dict)] if isinstance(value, list) else []
-
-
-def _fired_of(row: Row) -> list[dict[str, t.Any]]:
-    return [finding for finding in _listed(row, "findings") if finding.get("result") == "fire"]
-
-
 def _changes(
     host: str, findings: t.Iterable[dict[str, t.Any]], before: t.Iterable[dict[str, t.Any]], was_looked_at: t.Callable[[dict[str, t.Any]], bool]
 ) -> Changes:
-    """Return what of *findings* is new or ongoing and what of those *before* is resolved; what goes on keeps the time it was first seen."""
-    changes: Changes = {"new": [], "ongoing": [], "resolved": []}
+    """Return what of *findings* is new or ongoing, and what of those *before* is resolved or was not looked at; what goes on keeps when it was first seen."""
+    changes: Changes = {"new": [], "ongoing": [], "resolved": [], "not_seen_again": []}
     known = {finding.get("id"): finding for finding in before}
     now: set[str] = set()
     for finding in findings:
@@ -170,7 +163,11 @@ def _changes(
             if finding["id"] in known:
                 finding["since"] = min(_since(known[finding["id"]]), _since(finding))
             changes["ongoing" if finding["id"] in known else "new"].append(_change(host, finding))
-    changes["resolved"] = [_change(host, finding) for identity, finding in known.items() if identity not in now and was_looked_at(finding)]
+    for identity, finding in known.items():
+        if identity not in now and was_looked_at(finding):
+            changes["resolved"].append(_change(host, finding))
+        elif identity not in now:
+            changes["not_seen_again"].append({"host": host, **kept(finding)})
     return changes
 
 
@@ -179,9 +176,13 @@ def _since(finding: t.Mapping[str, t.Any]) -> str:
     return value if isinstance(value, str) and parse_time(value) else "9999"
 
 
-def _was_looked_at(row: Row, finding: t.Mapping[str, t.Any]) -> bool:
+def _was_looked_at(row: Row, facts: t.Mapping[str, t.Any], finding: t.Mapping[str, t.Any]) -> bool:
     """Return whether what gave *row* could have seen *finding* again: nothing is resolved by not looking."""
-    if row["status"] == "unreachable" or not row.get("facts"):
+    if row["status"] == "unreachable" or not facts:
+        return False
+    engine, compose = facts.get("engine") or {}, facts.get("compose") or {}
+    if finding.get("category") != "host" and (engine.get("reachable") is False or (compose.get("status") == "unknown" and compose.get("errors"))):
+        # Without its containers a stack has no endpoints, logs and databases either, and nothing is wrong with any.
         return False
     silenced = any(other["id"] == finding.get("id") for other in row["findings"])
     return not silenced and finding.get("rule") not in (row.get("unknown_rules") or ())
@@ -227,6 +228,11 @@ def read_previous(directory: t.Union[str, pathlib.Path]) -> t.Optional[Report]:
     return report if usable else None
 
 
+def continues(recorded_facts: str, latest: t.Optional[Report]) -> bool:
+    """Return whether a report over *recorded_facts*, or over hosts as they are, is one of the series that *latest* is the end of."""
+    return latest is None or bool(latest.get("recorded_facts")) == bool(recorded_facts)
+
+
 _RENDERERS: dict[str, tuple[str, Renderer]] = {
     "json": ("report.json", lambda report, dummy: json_parts(report)),
     "markdown": ("report.md", render_markdown),
@@ -239,8 +245,9 @@ def write_report(
     formats: t.Sequence[str] = ("json", "markdown"),
     options: t.Union[Options, t.Mapping[str, t.Any], None] = None,
     renderers: t.Optional[t.Mapping[str, tuple[str, Renderer]]] = None,
+    is_latest: bool = True,
 ) -> dict[str, pathlib.Path]:
-    """Write the report under ``<directory>/<UTC time>/`` and point ``latest`` there; return the path of each format.
+    """Write the report under ``<directory>/<UTC time>/`` and, where it *is_latest*, point ``latest`` there; return the path of each format.
 
     *renderers* adds formats: name → (file name, function of report and options). Every file is written whole or not at
     all, and ``latest`` moves only when all are there.
@@ -255,7 +262,8 @@ def write_report(
         paths[name] = target / file_name
         content = render(report, options)
         write_whole(paths[name], content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
-    point_latest(parent, target.name)
+    if is_latest:
+        point_latest(parent, target.name)
     return paths
 
 

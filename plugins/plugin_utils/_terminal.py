@@ -24,7 +24,8 @@ _WORDS: dict[str, dict[str, str]] = {
         "hosts": "hosts", "host": "host", "why": "Why", "seen": "Seen", "so": "So", "news": "News", "because": "because", "therefore": "therefore",
         "do": "Do", "check": "Check", "nothing": "No problem found.",
         "recorded": "Recorded facts, nothing was collected now",
-        "more": "and {count} more finding(s): see the report", "new": "new", "resolved": "resolved", "unread": "Not checked", "silenced": "Silenced",
+        "more": "and {count} more finding(s): see the report", "new": "new", "resolved": "resolved", "not_seen_again": "not looked at again",
+        "unread": "Not checked", "silenced": "Silenced",
         "failed": "Rule failed", "unreachable": "Unreachable", "expired": "Silence expired", "report": "Report", "others": "+{count} more",
         "critical": "CRITICAL", "warning": "WARNING", "info": "INFO", "also_info": "For information", "status_unknown": "Unknown", "colon": ": ",
         "merged": "Merged from {count} reports.", "overlaps": "{count} hosts were in several of them, the newest counts: {names}",
@@ -33,7 +34,8 @@ _WORDS: dict[str, dict[str, str]] = {
         "hosts": "台主機", "host": "台主機", "why": "原因", "seen": "證據", "so": "影響", "news": "變更", "because": "因為", "therefore": "所以",
         "do": "處理", "check": "確認", "nothing": "沒有發現問題。",
         "recorded": "先前錄下的資料，這次沒有收集",
-        "more": "另有 {count} 項，請見報告", "new": "項新出現", "resolved": "項已解決", "unread": "未能檢查", "silenced": "已靜音",
+        "more": "另有 {count} 項，請見報告", "new": "項新出現", "resolved": "項已解決", "not_seen_again": "項這次沒有再檢查",
+        "unread": "未能檢查", "silenced": "已靜音",
         "failed": "規則失敗", "unreachable": "無法連線", "expired": "靜音已過期", "report": "報告", "others": "另 {count} 項",
         "critical": "嚴重", "warning": "警告", "info": "資訊", "also_info": "供參考", "status_unknown": "不明", "colon": "：",
         "merged": "由 {count} 份報告合併而成。", "overlaps": "{count} 台主機出現在多份報告中，以最新的一份為準：{names}",
@@ -118,7 +120,9 @@ def _headline(report: Report, style: _Style) -> str:
     moment = harmless(str(report["generated_at"])).replace("T", " ").replace("Z", " UTC")
     hosts = f"{summary['hosts']} {words['host' if summary['hosts'] == 1 else 'hosts']}"
     counts = [(status, f"{summary[status]} {_STATUS_WORDS[style.language][status]}") for status in _WORST_FIRST if summary.get(status)]
-    news = [f"{len(changes[kind])} {words[kind]}" for kind in ("new", "resolved") if changes.get(kind)]
+    # Without a report before, everything would be new.
+    told = {**changes, "not_seen_again": report.get("not_seen_again")} if report.get("compared_with") else {}
+    news = [f"{len(told[kind])} {words[kind]}" for kind in ("new", "resolved", "not_seen_again") if told.get(kind)]
 
     def line(paint: t.Callable[[str, str], str]) -> str:
         shown = ", ".join(paint(text, status) for status, text in counts)

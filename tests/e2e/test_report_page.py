@@ -57,7 +57,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> t.Callable[[str], pathlib
         "thousand": lambda: (make_report(1000), "en"),
         "one": lambda: (make_report(1), "en"),
         "none": lambda: (make_report(0), "en"),
-        "history": lambda: (with_history(make_report(14), 12), "en"),
+        "history": lambda: ({**with_history(make_report(14), 12), "not_seen_again": [{"host": "gone-1", "rule": "database-down"}]}, "en"),
         "hostile": lambda: (hostile_report(), "en"),
     }
 
@@ -172,6 +172,7 @@ def test_charts_are_painted(open_page: Open) -> None:
 
 def test_the_course_of_the_last_runs_is_drawn_and_said(open_page: Open) -> None:
     page = open_page("history")
+    assert "1 not looked at again" in page.locator("#changes").inner_text()
     rows = page.locator("#trends .history .spark")
     names = rows.locator(".name").all_inner_texts()
     assert names[:4] == ["Hosts", "Critical causes", "Warnings", "Hosts not reachable"]

@@ -71,6 +71,7 @@ function renderChanges() {
   byId('changes').append(make(
     'div', { class: 'chips', role: 'group', 'aria-label': words('since_last') }, make('span', { class: 'muted' }, words('since_last')),
     button('new'), button('ongoing'), make('a', { class: 'chip plain', href: '#resolved' }, make('b', null, count(data.resolved_count)), words('resolved')),
+    data.not_seen_count ? make('span', { class: 'muted' }, words('not_seen_again', { n: count(data.not_seen_count) })) : null,
   ));
 }
 

@@ -149,5 +149,5 @@ def test_a_host_s_name_is_no_path(tmp_path: pathlib.Path, host: str) -> None:
     judging = diagnosis(tmp_path / "in" / "reports")
     written = judging.write(judging.judge({host: {"reachable": False, "reason": "gone"}}))
     assert host in json.loads(written.paths["json"].read_bytes())["hosts"]
-    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"report.json", "report.md", "report.html", "history.jsonl"}
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"report.json", "report.md", "report.html", "history.jsonl", "known.json"}
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
