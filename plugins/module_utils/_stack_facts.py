@@ -68,6 +68,8 @@ _OOM_WINDOW_SECONDS = 24 * 3600.0
 
 # These say nothing at all without the engine; the others read the host, or what the inventory declares.
 _NEED_ENGINE = frozenset({"compose", "database_logins", "pools", "migrations", "links"})
+#: What these find without the stacks is what the inventory declares; that they found nothing then means nothing.
+_OF_STACKS = {"http": "endpoints", "postgres": "instances"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,14 +118,15 @@ def collect_facts(options: FactsOptions) -> Facts:
     started_at = utc_now()
     host = HostCollector(sample_seconds=_SAMPLE_SECONDS)
     host.begin()
-    engine, stacks, facts = _find_stacks(options)
+    engine, stacks, facts, unseen = _find_stacks(options)
     work = _work(options, engine, stacks, host)
     left = max(1.0, options.timeout_seconds - (time.monotonic() - began))
     outcomes = run_side_by_side({name: function for name, function in work.items() if _is_wanted(name, options)}, left)
     for name, outcome in outcomes.items():
         _take(facts, name, outcome)
-    if not isinstance(engine, Engine):
-        facts.update({name: _unknown(name, engine) for name in sorted(_NEED_ENGINE)})
+    if unseen is not None:
+        blind = [name for name, elements in _OF_STACKS.items() if name in facts and not facts[name].get(elements)]
+        facts.update({name: _unknown(name, unseen) for name in (*sorted(_NEED_ENGINE), *blind)})
     kept = {name: facts[name] for name in COLLECTORS if name in facts and name in options.collectors}
     return {
         "schema": SCHEMA,
@@ -138,12 +141,12 @@ def _is_wanted(name: str, options: FactsOptions) -> bool:
     return name in options.collectors or (name == "logs" and "requests" in options.collectors)
 
 
-def _find_stacks(options: FactsOptions) -> tuple[t.Union[Engine, CheckError], list[Stack], Facts]:
-    """Return the engine or why there is none, the stacks, and the ``engine`` envelope."""
+def _find_stacks(options: FactsOptions) -> tuple[t.Union[Engine, CheckError], list[Stack], Facts, t.Optional[CheckError]]:
+    """Return the engine or why there is none, the stacks, the ``engine`` envelope, and why no stack could be seen where that is so."""
     try:
         engine = Engine.connect(options.engine)
     except CheckError as error:
-        return error, [], {"engine": {**_unknown("engine", error), "reachable": False, "failure": error.code}}
+        return error, [], {"engine": {**_unknown("engine", error), "reachable": False, "failure": error.code}}, error
     stacks: dict[str, Stack] = {}
     errors = []
     for selection in options.selections:
@@ -151,7 +154,8 @@ def _find_stacks(options: FactsOptions) -> tuple[t.Union[Engine, CheckError], li
             stacks.update({stack.name: stack for stack in discover(engine, selection)})
         except CheckError as error:
             errors.append(error)
-    return engine, list(stacks.values()), {"engine": _engine_facts(engine, errors)}
+    unseen = errors[0] if errors and not stacks else None
+    return engine, list(stacks.values()), {"engine": _engine_facts(engine, errors)}, unseen
 
 
 def _work(options: FactsOptions, engine: t.Union[Engine, CheckError], stacks: list[Stack], host: HostCollector) -> dict[str, t.Callable[[], Facts]]:

@@ -181,7 +181,7 @@ def _was_looked_at(row: Row, facts: t.Mapping[str, t.Any], finding: t.Mapping[st
     if row["status"] == "unreachable" or not facts:
         return False
     engine, compose = facts.get("engine") or {}, facts.get("compose") or {}
-    if finding.get("category") != "host" and (engine.get("reachable") is False or (compose.get("status") == "unknown" and compose.get("errors"))):
+    if finding.get("category") != "host" and any(one.get("status") == "unknown" and one.get("errors") for one in (engine, compose)):
         # Without its containers a stack has no endpoints, logs and databases either, and nothing is wrong with any.
         return False
     silenced = any(other["id"] == finding.get("id") for other in row["findings"])
