@@ -38,7 +38,7 @@ def test_cause_evidence_effects_and_commands_are_there():
     root = finding("container-oom-killed", effects=["e1"])
     effect = finding("health-endpoint-failing", id="e1", title="GET /health answers 503", effect_of=[root["id"]])
     text = render_terminal(report(web1=row(root, effect)), {"path": "reports/latest/report.html"})
-    assert text.splitlines()[0] == "2026-11-23 10:00:00 UTC · 1 host: 1 critical · 2 new"
+    assert text.splitlines()[0] == "2026-11-23 10:00:00 UTC · 1 host: 1 critical"
     for part in (
         "CRITICAL  web1  shop/api: container-oom-killed happened  [container-oom-killed]",
         "Because of container-oom-killed.",
