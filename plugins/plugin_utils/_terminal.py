@@ -308,9 +308,9 @@ def _asides(report: Report, style: _Style) -> list[str]:
     for status, label in (("unreachable", "unreachable"), ("unknown", "status_unknown")):
         named = [(name, row["reason"]) for name, row in report["hosts"].items() if row["status"] == status and row.get("reason")]
         lines += _told([f"{words[label]}{colon}{harmless(name, 60)} – {harmless(str(reason))}" for name, reason in named], style, status)
-    unread = _by_title(report, "unknown", words["unread"] + colon, lambda finding: f"{finding['object']} – {finding.get('reason') or ''}")
+    unread = _by_title(report, "unknown", words["unread"] + colon, lambda finding: f"{_few(finding['object'])} – {finding.get('reason') or ''}")
     failed = _by_title(report, "error", words["failed"] + colon, lambda finding: f"{finding['rule']} – {finding.get('reason') or ''}")
-    lines += _listed(unread, style, "unknown") + _listed(failed, style, "unknown")
+    lines += _told(unread, style, "unknown") + _listed(failed, style, "unknown")
     silenced = _by_title(report, "silenced", words["silenced"] + colon, lambda finding: f"{finding['title']} – {finding['silence']['reason']}")
     lines += _listed(silenced, style, "dim")
     expired = [silence for silence in report.get("silences") or () if silence["expired"]]
@@ -326,6 +326,12 @@ def _by_title(report: Report, result: str, label: str, text: t.Callable[[dict[st
             if finding["result"] == result and not finding.get("effect_of"):
                 hosts.setdefault(harmless(text(finding)), []).append(harmless(name, 60))
     return [f"{label}{_names(names)}{shown}" for shown, names in hosts.items()]
+
+
+def _few(collectors: str) -> str:
+    """Return a list of collectors short enough for what comes after it to be read."""
+    first, *more = collectors.split(", ")
+    return collectors if len(more) < 3 else f"{first}, {more[0]} (+{len(more) - 1})"
 
 
 def _names(names: t.Sequence[str]) -> str:

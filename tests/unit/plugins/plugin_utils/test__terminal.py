@@ -95,6 +95,14 @@ def test_what_does_not_fit_is_counted():
     assert f"and {60 - shown} more finding(s): see the report" in text
 
 
+def test_why_much_was_not_read_is_told_to_its_end():
+    collectors = "compose, database_logins, engine, http, links, migrations, pools, postgres"
+    reason = f"/srv/nowhere: no such directory; projects on this host: {', '.join(f'project-{number}' for number in range(8))}"
+    text = render_terminal(report(web1=row(finding("not-checked", "info", collectors, result="unknown", reason=reason), status="unknown")), {"width": 80})
+    assert "Not checked: web1: compose, database_logins (+6) – /srv/nowhere: no such" in text
+    assert "project-7" in text
+
+
 def test_hosts_that_did_not_answer_and_what_was_not_read_are_told():
     unread = finding("not-checked", "info", "logs", result="unknown", reason="/x: permission denied")
     silenced = finding("container-paused", "warning", result="silenced", silence={"reason": "kept for the audit", "expires": "never"})
