@@ -109,7 +109,7 @@ def leftovers(stack: BackupStack, root: pathlib.Path) -> list[str]:
             host = one["HostConfig"]
             if host["NetworkMode"] == f"container:{postgres}" or any(bind.startswith(str(root)) for bind in host["Binds"] or ()):
                 left.append(f"container {one['Name']} ({one['State']['Status']})")
-    sessions = stack.sql("SELECT pid, query FROM pg_stat_activity WHERE application_name = 'stackops-backup'").splitlines()
+    sessions = stack.sql("SELECT pid, query FROM pg_stat_activity WHERE application_name = 'stackops-backup'", "postgres").splitlines()
     return left + [f"session {line}" for line in sessions]
 
 
