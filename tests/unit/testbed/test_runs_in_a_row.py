@@ -127,14 +127,14 @@ def test_what_is_compared_over_a_gap_are_the_facts_of_the_last_look(runs: Runs) 
     rows = {"one": row_of(WELL, "one")}
     runs.run(rows)
     runs.run({"one": GONE})
-    for dummy in range(3):
-        runs.run({"two": FULL["two"]})
+    runs.run({"two": FULL["two"]})
+    runs.run({"two": FULL["two"]})
     known = Baseline.read(runs.directory, json.loads((runs.directory / "latest" / "report.json").read_bytes()))
     assert known.row("one")["facts"]["compose"]["containers"] == rows["one"]["result"]["facts"]["compose"]["containers"]
     assert known.row("nobody") == {} and known.open("nobody") == []
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"schema": 2, "hosts": {}}', b'{"schema": 1, "hosts": []}', b"[" * 5000, None])
+@pytest.mark.parametrize("content", [b"[" * 5000, b'{"schema": 2, "hosts": {}}', None])
 def test_without_a_usable_file_the_report_before_counts(runs: Runs, content: bytes | None) -> None:
     runs.run(FULL)
     path = runs.directory / FILE_NAME
@@ -145,7 +145,7 @@ def test_without_a_usable_file_the_report_before_counts(runs: Runs, content: byt
 def test_a_file_that_somebody_changed_leads_nowhere(runs: Runs) -> None:
     runs.run(FULL)
     path = runs.directory / FILE_NAME
-    for report in ("../../etc", "/etc", "..", "", None, 7):
+    for report in ("../../etc", "..", 7):
         known = json.loads(path.read_bytes())
         known["hosts"]["one"] = {"report": report, "findings": [1, {"id": []}], "at": 7}
         path.write_text(json.dumps(known), "utf-8")
