@@ -11,14 +11,14 @@ import typing as t
 
 from ansible import constants as C
 from ansible import context
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.color import ANSIBLE_COLOR
 
 from ..plugin_utils._handover import hand_over, handover_directory, take_over
 from ..plugin_utils._log_view import Printer, merged
-from ..plugin_utils._odd_hosts import connection_trouble, hang_trouble, module_trouble
+from ..plugin_utils._odd_hosts import Trouble, error_trouble, hang_trouble, module_trouble, target_of
 from ..plugin_utils._packed_module import run_packed
 from ..plugin_utils._time_limit import HostTimeout, time_limit
 
@@ -70,19 +70,25 @@ class ActionModule(ActionBase):
         directory = handover_directory(C.DEFAULT_LOCAL_TMP, "lines")
         try:
             result = self._read_in_time(arguments, variables)
-        except (AnsibleConnectionFailure, HostTimeout) as error:
-            hangs = isinstance(error, HostTimeout)
-            reason = str(hang_trouble(_limit_seconds(arguments), "deadline") if hangs else connection_trouble(str(error)))
-            hand_over(directory, host, {"host": host, "reachable": False, "reason": reason})
-            return {"changed": False, "unreachable": True, "msg": reason}
+        except (AnsibleError, HostTimeout) as error:
+            trouble = self._trouble(error, arguments, variables)
+            hand_over(directory, host, {"host": host, "reachable": trouble.reached, "reason": str(trouble)})
+            if trouble.code == "failed":
+                raise
+            return {"changed": False, **({"status": "unknown", "summary": str(trouble)} if trouble.reached else {"unreachable": True, "msg": str(trouble)})}
         if result.get("failed"):
-            trouble = module_trouble(result)
+            trouble = module_trouble(result, target_of(self, variables))
             hand_over(directory, host, {"host": host, "reachable": True, "reason": str(trouble)})
             # What the module itself says is about what it was asked for, which is the same for every host.
             return result if trouble.code == "failed" else {"changed": False, "status": "unknown", "summary": str(trouble)}
         kept = {key: result.get(key) for key in ("lines", "logs", "errors", "position")}
         hand_over(directory, host, {"host": host, "reachable": True, "result": kept})
         return {"changed": False, "status": result.get("status"), "summary": result.get("summary")}
+
+    def _trouble(self, error: t.Union[AnsibleError, HostTimeout], arguments: dict[str, t.Any], variables: dict[str, t.Any]) -> Trouble:
+        if isinstance(error, AnsibleError):
+            return error_trouble(error, target_of(self, variables))
+        return hang_trouble(_limit_seconds(arguments), "deadline")
 
     def _follow(self, arguments: dict[str, t.Any], variables: dict[str, t.Any], seconds: float) -> Result:
         """Print what is written from where the lines were read before, until *seconds* are over."""
@@ -101,7 +107,7 @@ class ActionModule(ActionBase):
             try:
                 new = self._read_in_time({**arguments, "position": result["position"], "lines": LINES_OF_A_LOOK, "window": None, "since": None}, variables)
                 problem = str(new.get("msg")) if new.get("failed") else ""
-            except (AnsibleConnectionFailure, HostTimeout) as error:
+            except (AnsibleError, HostTimeout) as error:
                 # It may come back; what is written meanwhile is there then.
                 new, problem = {"failed": True}, str(error)
             if not new.get("failed"):

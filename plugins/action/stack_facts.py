@@ -12,12 +12,12 @@ import time
 import typing as t
 
 from ansible import constants as C
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
 from ..plugin_utils._handover import hand_over, handover_directory
-from ..plugin_utils._odd_hosts import Trouble, connection_trouble, hang_trouble, module_trouble, work_in_memory
+from ..plugin_utils._odd_hosts import Trouble, error_trouble, hang_trouble, module_trouble, target_of, work_in_memory
 from ..plugin_utils._packed_module import run_packed
 from ..plugin_utils._time_limit import HostTimeout, time_limit
 
@@ -52,15 +52,13 @@ class ActionModule(ActionBase):
         try:
             with time_limit(limit):
                 result = self._collect_where_there_is_room(arguments, variables)
-        except AnsibleConnectionFailure as error:
-            return self._unreachable(directory, host, connection_trouble(str(error)))
+        except AnsibleError as error:
+            trouble = error_trouble(error, target_of(self, variables))
+            return self._failed(directory, host, trouble) if trouble.reached else self._unreachable(directory, host, trouble)
         except HostTimeout:
             return self._unreachable(directory, host, hang_trouble(limit, "diagnose_timeout_seconds"))
         if result.get("failed"):
-            reason = str(module_trouble(result))
-            hand_over(directory, host, {"host": host, "reachable": True, "reason": reason})
-            self._display.warning(f"{host}: collecting failed: {reason}")
-            return {"changed": False, "status": "unknown", "summary": f"collecting failed: {reason}"}
+            return self._failed(directory, host, module_trouble(result, target_of(self, variables)))
         set_clock_offset(result, began, time.time())
         hand_over(directory, host, {"host": host, "reachable": True, "result": {key: result.get(key) for key in ("schema", "host", "facts")}})
         return {"changed": False, "status": result.get("status"), "summary": result.get("summary")}
@@ -70,13 +68,19 @@ class ActionModule(ActionBase):
         try:
             result = self._collect(arguments, variables)
         except AnsibleConnectionFailure as error:
-            if connection_trouble(str(error)).code != "no-room":
+            if error_trouble(error, target_of(self, variables)).code != "no-room":
                 raise
         else:
-            if not result.get("failed") or module_trouble(result).code != "no-room":
+            if not result.get("failed") or module_trouble(result, target_of(self, variables)).code != "no-room":
                 return result
         work_in_memory(self)
         return self._collect(arguments, variables)
+
+    def _failed(self, directory: pathlib.Path, host: str, trouble: Trouble) -> dict[str, t.Any]:
+        reason = str(trouble)
+        hand_over(directory, host, {"host": host, "reachable": True, "reason": reason})
+        self._display.warning(f"{host}: collecting failed: {reason}")
+        return {"changed": False, "status": "unknown", "summary": f"collecting failed: {reason}"}
 
     @staticmethod
     def _unreachable(directory: pathlib.Path, host: str, trouble: Trouble) -> dict[str, t.Any]:

@@ -11,11 +11,11 @@ import pathlib
 import typing as t
 
 from ansible import constants as C
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ..plugin_utils._handover import archive_path, hand_over, handover_directory
-from ..plugin_utils._odd_hosts import connection_trouble, hang_trouble, module_trouble
+from ..plugin_utils._odd_hosts import Trouble, error_trouble, hang_trouble, module_trouble, target_of
 from ..plugin_utils._packed_module import run_packed
 from ..plugin_utils._time_limit import HostTimeout, time_limit
 
@@ -42,10 +42,16 @@ class ActionModule(ActionBase):
         try:
             with time_limit(limit):
                 return self._collect(host, directory, facts, variables)
-        except AnsibleConnectionFailure as error:
-            return self._unreachable(host, directory, facts, str(connection_trouble(str(error))))
+        except AnsibleError as error:
+            trouble = error_trouble(error, target_of(self, variables))
+            return self._failed(host, directory, facts, trouble) if trouble.reached else self._unreachable(host, directory, facts, str(trouble))
         except HostTimeout:
             return self._unreachable(host, directory, facts, str(hang_trouble(limit, "support_bundle_timeout_seconds")))
+
+    def _failed(self, host: str, directory: pathlib.Path, facts: dict[str, t.Any], trouble: Trouble) -> dict[str, t.Any]:
+        hand_over(directory, host, {**facts, "reachable": True, "reason": str(trouble)})
+        self._display.warning(f"{host}: collecting failed: {trouble}")
+        return {"changed": False, "msg": f"collecting failed: {trouble}"}
 
     @staticmethod
     def _unreachable(host: str, directory: pathlib.Path, facts: dict[str, t.Any], reason: str) -> dict[str, t.Any]:
@@ -58,10 +64,7 @@ class ActionModule(ActionBase):
         arguments = {**self._task.args, "directory": self._connection._shell.tmpdir}
         result = run_packed(self, "support_bundle", arguments, variables)
         if result.get("failed") or "path" not in result:
-            reason = str(module_trouble(result))
-            hand_over(directory, host, {**facts, "reachable": True, "reason": reason})
-            self._display.warning(f"{host}: collecting failed: {reason}")
-            return {"changed": False, "msg": f"collecting failed: {reason}"}
+            return self._failed(host, directory, facts, module_trouble(result, target_of(self, variables)))
         local = archive_path(directory, host)
         # Made first, because what fetches makes files that others may read.
         os.close(os.open(local, os.O_WRONLY | os.O_CREAT, 0o600))

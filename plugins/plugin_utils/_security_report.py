@@ -16,7 +16,7 @@ import urllib.parse
 
 from ..module_utils._files import write_whole
 from ..module_utils._ignores import IgnoreList
-from ._odd_hosts import connection_trouble
+from ._odd_hosts import Target, connection_trouble
 from ._report import new_directory, point_latest
 from ._sarif import render_sarif
 from ._security_findings import FINDING_SEVERITIES, judge_host
@@ -51,7 +51,7 @@ def host_report(host: str, parts: t.Mapping[str, t.Optional[Report]], ignore: Ig
     asked = {section: part for section, part in parts.items() if part is not None and not part.get("skipped")}
     silent = [part for part in asked.values() if part.get("unreachable")]
     if silent:
-        reason = harmless(str(connection_trouble(str(silent[0].get("msg") or ""))), 500)
+        reason = harmless(str(connection_trouble(str(silent[0].get("msg") or ""), Target(host))), 500)
         return {**head, **_NOTHING, "status": "unreachable", "reason": reason}
     if not asked:
         return {**head, **_NOTHING, "status": "unknown", "reason": "nothing was collected: an earlier task failed on this host, or all parts are off"}

@@ -44,6 +44,7 @@ ODD_HOSTS: tuple[Odd, ...] = (
     Odd("refused", 2200, "unreachable", reason="nothing listens", has_door=False),
     Odd("silent", 2201, "unreachable", reason="sshd does not answer", has_door=False),
     Odd("stranger", 22, "unreachable", reason="refuses the login", user="nobody-knows", has_door=False),
+    Odd("sudo-password", 22, "unknown", reason="sudo asks for a password", user="ops", variables={"ansible_become": True}, has_door=False),
     Odd("hangs", 2202, "unreachable", reason="it hangs", variables={"diagnose_timeout_seconds": 2}),
     Odd("no-processes", 2203, "unknown", reason="cannot start processes", user="ops"),
     Odd("no-python", 2206, "unknown", reason="no Python"),

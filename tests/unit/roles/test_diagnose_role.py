@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -45,3 +46,28 @@ def test_what_is_wrong_for_one_host_is_its_row_of_the_report(tmp_path: pathlib.P
     for host, variable in (("web2", "timeout_seconds"), ("web3", "window_seconds")):
         assert hosts[host]["facts"] == {}
         assert variable in json.dumps(hosts[host])
+
+
+# Who runs this may not become that user without a password: real su, which is on every machine.
+SU_REFUSES = {
+    "ansible_become": True,
+    "ansible_become_method": "su",
+    "ansible_become_user": "daemon",
+    "ansible_become_password": "a-guess",
+    "ansible_become_exe": "setpriv --reuid=65534 --regid=65534 --clear-groups su" if os.geteuid() == 0 else "su",
+}
+
+
+def test_a_host_where_nobody_becomes_root_is_a_row_with_the_next_step(tmp_path: pathlib.Path) -> None:
+    code, said = diagnose(tmp_path, {"web1": {}, "web2": SU_REFUSES})
+    assert code == 0, said
+    row = json.loads((tmp_path / "latest/report.json").read_text())["hosts"]["web2"]
+    assert row["status"] == "unknown"
+    assert row["reason"].startswith("the password to become root is not the right one (su: Authentication failure). Type it again with --ask-become-pass")
+    assert SU_REFUSES["ansible_become_password"] not in said + json.dumps(row)
+
+
+def test_there_is_a_report_where_nobody_becomes_root_on_any_host(tmp_path: pathlib.Path) -> None:
+    code, said = diagnose(tmp_path, {"web1": SU_REFUSES})
+    assert code == 0, said
+    assert json.loads((tmp_path / "latest/report.json").read_text())["summary"]["unknown"] == 1
