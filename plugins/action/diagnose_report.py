@@ -15,7 +15,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.color import ANSIBLE_COLOR
 
 from ..plugin_utils._collection import collection_version
-from ..plugin_utils._diagnosis import Diagnosis, DiagnosisError, Rows, recorded_rows, rows_of_run
+from ..plugin_utils._diagnosis import Diagnosis, DiagnosisError, Rows, check_settings, recorded_rows, rows_of_run
 from ..plugin_utils._handover import handover_directory
 from ..plugin_utils._support_bundle_reader import BundleError, bundle_rows
 
@@ -35,6 +35,8 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "keep_reports": {"type": "int", "default": 0},
     "keep_days": {"type": "float", "default": 0},
     "view": {"type": "str", "choices": ["findings", "ports"], "default": "findings"},
+    "hosts": {"type": "list", "elements": "str"},
+    "check_only": {"type": "bool", "default": False},
     "lint_only": {"type": "bool", "default": False},
     "explain": {"type": "str"},
 }
@@ -55,7 +57,11 @@ class ActionModule(ActionBase):
             # Only where there will be a report to take them from, and hosts that it is about.
             remedies = "json" in arguments["formats"] and not arguments["bundle"] and not arguments["recorded_facts"]
             asked = {**arguments, "remedies": remedies, "check_mode": self._task.check_mode}
-            diagnosis = Diagnosis(asked, collection_version(), datetime.datetime.now(datetime.timezone.utc))
+            now = datetime.datetime.now(datetime.timezone.utc)
+            if arguments["check_only"]:
+                check_settings(asked, collection_version(), now)
+                return {"changed": False, "msg": "A report can be made"}
+            diagnosis = Diagnosis(asked, collection_version(), now)
             if arguments["lint_only"]:
                 return self._lint(diagnosis)
             if arguments["explain"]:
@@ -67,7 +73,8 @@ class ActionModule(ActionBase):
             elif arguments["recorded_facts"]:
                 rows = recorded_rows(pathlib.Path(arguments["recorded_facts"]))
             else:
-                rows = rows_of_run(handover_directory(C.DEFAULT_LOCAL_TMP), (task_vars or {})["ansible_play_hosts_all"])
+                hosts = (task_vars or {})["ansible_play_hosts_all"] if arguments["hosts"] is None else arguments["hosts"]
+                rows = rows_of_run(handover_directory(C.DEFAULT_LOCAL_TMP), hosts)
             before = bundle_rows(pathlib.Path(arguments["compare_bundle"])) if arguments["compare_bundle"] else None
             # Facts are read while they are judged, one host after the other.
             report = diagnosis.judge(rows, arguments["bundle"] or arguments["recorded_facts"] or "", before)

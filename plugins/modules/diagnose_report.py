@@ -143,6 +143,18 @@ options:
     type: str
     choices: [findings, ports]
     default: findings
+  hosts:
+    description:
+      - The hosts that the report is about, by their names in the inventory. Without it all of the play.
+      - For a run in which only some hosts were asked for facts. The others would be rows that say that nothing was collected from them.
+    type: list
+    elements: str
+  check_only:
+    description:
+      - Only see that a report can be made, before facts are collected for it. The controller needs the Python library C(jmespath), and rules,
+        thresholds and silences that are not those of the collection have to be right.
+    type: bool
+    default: false
   lint_only:
     description:
       - Only load the rules and run their own tests.
@@ -198,12 +210,12 @@ EXAMPLES = r"""
 RETURN = r"""
 summary:
   description: Number of hosts by status.
-  returned: always, unless O(lint_only=true) or O(explain) is set
+  returned: always, unless O(check_only=true), O(lint_only=true) or O(explain) is set
   type: dict
   sample: {hosts: 3, ok: 1, warning: 1, critical: 1, unknown: 0, unreachable: 0}
 report:
   description: Path of the report on the controller by format.
-  returned: always, unless O(lint_only=true) or O(explain) is set
+  returned: always, unless O(check_only=true), O(lint_only=true) or O(explain) is set
   type: dict
   sample:
     json: /home/ops/reports/20261123T100000Z/report.json
@@ -211,12 +223,12 @@ report:
     html: /home/ops/reports/20261123T100000Z/report.html
 msg:
   description: What was, or in check mode would be, done.
-  returned: with O(merge), when no report is written
+  returned: with O(merge), when no report is written; with O(check_only=true), and with O(lint_only=true)
   type: str
   sample: The latest report in ./merged-reports is of these inputs already
 removed:
   description: Names of the older reports that were removed.
-  returned: always, unless O(lint_only=true) or O(explain) is set
+  returned: always, unless O(check_only=true), O(lint_only=true) or O(explain) is set
   type: list
   elements: str
   sample: [2026-10-23T100000Z]

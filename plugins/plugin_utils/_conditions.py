@@ -18,7 +18,9 @@ import datetime
 import functools
 import math
 import re
+import shlex
 import signal
+import sys
 import threading
 import time
 import typing as t
@@ -42,7 +44,7 @@ try:
 except ImportError:
     HAS_JMESPATH = False
 
-__all__ = ["ConditionError", "Expression", "function_names", "is_true", "metric_verdict", "parse_time", "pattern_problem", "version_key"]
+__all__ = ["ConditionError", "Expression", "check_library", "function_names", "is_true", "metric_verdict", "parse_time", "pattern_problem", "version_key"]
 
 MAXIMUM_EXPRESSION = 2048
 MAXIMUM_PATTERN = 200
@@ -226,11 +228,21 @@ def _unique(array: t.Iterable[t.Any]) -> list[t.Any]:
     return kept
 
 
+def check_library() -> None:
+    """See that conditions can be evaluated here.
+
+    :raises ConditionError: the library is missing.
+    """
+    if not HAS_JMESPATH:
+        python = shlex.quote(sys.executable or "python3")
+        how = f"{python} -m pip install jmespath, or the package python3-jmespath where Ansible is one of the distribution's"
+        raise ConditionError(f"the controller lacks the Python library jmespath. Install it for the Python that runs Ansible: {how}")
+
+
 @functools.lru_cache(maxsize=1)
 def _interpreter() -> t.Any:
     """Return the one interpreter, with the functions below. Built on first use: jmespath may be absent at import."""
-    if not HAS_JMESPATH:
-        raise ConditionError("the controller lacks the Python library jmespath: install it with 'pip install jmespath' for the Python that runs Ansible")
+    check_library()
     signature = jmespath.functions.signature
 
     class RuleFunctions(jmespath.functions.Functions):

@@ -17,6 +17,7 @@ import shlex
 import typing as t
 
 from ._baseline import Baseline
+from ._conditions import ConditionError, check_library
 from ._explain import UnknownRule, explain_rule, find_rule
 from ._handover import take_over
 from ._judge import Options, SilenceError, judge_host, run_tests
@@ -82,6 +83,21 @@ def _known(directory: pathlib.Path, recorded_facts: str) -> t.Optional[Baseline]
 
 def _pairs(rows: Rows) -> t.Iterable[tuple[str, Row]]:
     return sorted(rows.items()) if isinstance(rows, t.Mapping) else rows
+
+
+def check_settings(arguments: t.Mapping[str, t.Any], collection_version: str, now: datetime.datetime) -> None:
+    """See that a report can be made, as far as that can be known before anything is collected.
+
+    The rules of the collection are tested, and compiling them takes as long as asking a host: they are left alone where nothing was set about them.
+
+    :raises DiagnosisError: it cannot.
+    """
+    try:
+        check_library()
+    except ConditionError as error:
+        raise DiagnosisError(f"No report can be made: {error}") from error
+    if len(arguments["rule_dirs"]) > 1 or any(arguments[name] for name in ("disabled_rules", "thresholds", "silences")):
+        Diagnosis(arguments, collection_version, now)
 
 
 class Diagnosis:

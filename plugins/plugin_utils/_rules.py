@@ -60,7 +60,8 @@ class Problem:
     level: str = "error"
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.message}"
+        # What is wrong with the controller is in no file.
+        return f"{self.path}:{self.line}: {self.message}" if self.path else self.message
 
 
 class RuleError(Exception):
@@ -723,7 +724,7 @@ def load_rules(
     try:
         rules = _compile_all(dirs, problems)
     except ConditionError as error:
-        raise RuleError([Problem("jmespath", 0, str(error))]) from error
+        raise RuleError([Problem("", 0, str(error))]) from error
     for rule_id in disabled:
         if rule_id not in rules:
             problems.append(Problem("diagnose_disabled_rules", 1, f"there is no rule {rule_id}{_close(rule_id, rules)}"))

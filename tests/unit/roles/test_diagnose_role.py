@@ -13,19 +13,23 @@ import subprocess
 import sys
 import typing as t
 
+import pytest
+
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 # Nobody answers there: the hosts are this machine, which may have an engine.
 NO_ENGINE = "diagnose_docker_host=tcp://127.0.0.1:1"
 
 
-def diagnose(tmp_path: pathlib.Path, hosts: dict[str, dict[str, t.Any]], *arguments: str) -> tuple[int, str]:
+def diagnose(
+    tmp_path: pathlib.Path, hosts: dict[str, dict[str, t.Any]], *arguments: str, playbook: str = "diagnose", environment: t.Optional[dict[str, str]] = None
+) -> tuple[int, str]:
     """Run the playbook over *hosts* with their variables; return its exit code and what it prints."""
     inventory = tmp_path / "inventory.yml"
     local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     inventory.write_text(json.dumps({"all": {"hosts": {host: {**local, **variables} for host, variables in hosts.items()}}}))
-    argv = [str(pathlib.Path(sys.executable).parent / "ansible-playbook"), "-i", str(inventory), "playbooks/diagnose.yml"]
+    argv = [str(pathlib.Path(sys.executable).parent / "ansible-playbook"), "-i", str(inventory), f"playbooks/{playbook}.yml"]
     argv += ["-e", NO_ENGINE, "-e", f"diagnose_report_dir={tmp_path}", "-e", '{"diagnose_report_formats": ["json"]}', *arguments]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(argv, cwd=ROOT, env={**os.environ, **(environment or {})}, capture_output=True, text=True, timeout=300, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -34,6 +38,34 @@ def test_what_is_wrong_for_all_hosts_is_said_before_anything_is_collected(tmp_pa
     assert code == 2
     assert "value of diagnose_fail_on must be one of: never, warning, critical, got: sometimes" in said
     assert "Everything that can be read" not in said
+
+
+@pytest.mark.parametrize("playbook", ["diagnose", "firewall_check", "support_bundle"])
+def test_a_controller_without_jmespath_is_told_before_anything_is_collected(tmp_path: pathlib.Path, playbook: str) -> None:
+    (tmp_path / "jmespath.py").write_text("raise ImportError('it is not installed')\n")
+    code, said = diagnose(tmp_path, {"web1": {}, "web2": {}}, playbook=playbook, environment={"PYTHONPATH": str(tmp_path)})
+    assert code == 2
+    assert "No report can be made: the controller lacks the Python library jmespath. Install it for the Python that runs Ansible: " in said
+    assert "-m pip install jmespath" in said
+    assert "jmespath:0" not in said
+    assert "Collect | " not in said
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"diagnose_thresholds": {"database-donw": {"x": 1}}}, "did you mean database-down?"),
+        ({"diagnose_disabled_rules": ["database-donw"]}, "did you mean database-down?"),
+        ({"diagnose_rule_dirs": ["no/such/directory"]}, "there is no such directory of rules"),
+        ({"diagnose_silences": [{"rule": "database-down", "reason": "known", "expires": "soon"}]}, "soon"),
+    ],
+    ids=["thresholds", "disabled", "directory", "silences"],
+)
+def test_what_is_wrong_with_rules_that_were_set_is_said_before_anything_is_collected(tmp_path: pathlib.Path, wrong: dict[str, t.Any], told: str) -> None:
+    code, said = diagnose(tmp_path, {"web1": {}}, "-e", json.dumps(wrong))
+    assert code == 2
+    assert told in said
+    assert "Collect | " not in said
 
 
 def test_what_is_wrong_for_one_host_is_its_row_of_the_report(tmp_path: pathlib.Path) -> None:
