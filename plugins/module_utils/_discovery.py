@@ -57,6 +57,13 @@ class Selection:
         return cls(params.get("project_src"), params.get("project_name"), tuple(params.get("services") or ()))
 
 
+class UnknownProject(CheckError):
+    """The project of a *selection* is not there; *projects* are the directories of those that are, by name."""
+
+    selection: Selection
+    projects: t.Mapping[str, t.Optional[str]]
+
+
 @dataclasses.dataclass(frozen=True)
 class ContainerRef:
     """One container of a stack; *inspect* is what the engine says of it, the properties are read from that."""
@@ -328,7 +335,7 @@ def discover(engine: Engine, selection: Selection) -> list[Stack]:
 
     A *project_src* whose project has no container yet gives a stack without containers.
 
-    :raises CheckError: code ``project-unknown`` where the project that was asked for is not there.
+    :raises UnknownProject: code ``project-unknown`` where the project that was asked for is not there.
     """
     listed = engine.containers()
     wanted = [entry for entry in listed if _may_be_wanted(entry.get("Labels") or {}, selection)]
@@ -457,13 +464,18 @@ def _stack_without_containers(selection: Selection) -> Stack:
     return Stack(name, command.flavour if command else "compose-v2", directory, selected_services=selection.services)
 
 
-def _unknown_project(selection: Selection, listed: t.Iterable[Raw]) -> CheckError:
-    known = sorted({compose_label(entry.get("Labels") or {}, "project") or "" for entry in listed} - {""})
-    found = f"projects on this host: {', '.join(known)}" if known else "no Compose project has a container on this host"
+def _unknown_project(selection: Selection, listed: t.Iterable[Raw]) -> UnknownProject:
+    labels = [entry.get("Labels") or {} for entry in listed]
+    projects = {compose_label(one, "project") or "": compose_label(one, "project.working_dir") for one in labels}
+    projects.pop("", None)
+    found = f"projects on this host: {', '.join(sorted(projects))}" if projects else "no Compose project has a container on this host"
+    wanted, reason = selection.project_name or selection.project_src or "", "no container of this project"
+    hint = "Correct project_name, or start it: docker compose up -d"
     if selection.project_src and not os.path.isdir(selection.project_src):
-        return CheckError(selection.project_src, f"no such directory; {found}", "Correct project_src.", "project-unknown")
-    wanted = selection.project_name or selection.project_src or ""
-    return CheckError(wanted, f"no container of this project; {found}", "Correct project_name, or start it: docker compose up -d", "project-unknown")
+        wanted, reason, hint = selection.project_src, "no such directory", "Correct project_src."
+    error = UnknownProject(wanted, f"{reason}; {found}", hint, "project-unknown")
+    error.selection, error.projects = selection, projects
+    return error
 
 
 def _network(attached: Raw) -> Raw:

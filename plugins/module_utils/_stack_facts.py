@@ -14,6 +14,7 @@ takes the first at the beginning and the second at the end, with everything else
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import os
 import platform
@@ -25,7 +26,7 @@ import typing as t
 from ._compose_config import compose_version, find_compose_command
 from ._compose_health import ComposeCollector, ComposeOptions, redacted
 from ._connection_pools import collect_pools
-from ._discovery import Selection, Stack, discover
+from ._discovery import Selection, Stack, UnknownProject, discover
 from ._engine import Engine, EngineOptions
 from ._envelope import CheckError, envelope, rfc3339, utc_now, worst
 from ._host_resources import HostCollector, kernel_oom_kills
@@ -253,9 +254,28 @@ def _engine_facts(engine: Engine, errors: t.Sequence[CheckError]) -> Facts:
         "root_dir": info.get("DockerRootDir"),
         "compose_version": None,
         "compose_command": [],
+        "not_found": [not_found(error) for error in errors if isinstance(error, UnknownProject)],
     }
     status = "unknown" if errors else "ok"
     return envelope(status, f"{engine.flavour} {engine.version}", errors=errors, **facts)
+
+
+def not_found(error: UnknownProject) -> Facts:
+    """Return what was asked for, and the projects that are there; first that whose name or directory is most like it."""
+    source = error.selection.project_src
+    asked = source or error.selection.project_name or ""
+    word = os.path.basename(os.path.normpath(asked))
+
+    def unlikeness(project: tuple[str, t.Optional[str]]) -> tuple[float, str]:
+        name, directory = project
+        return -max(difflib.SequenceMatcher(None, word, one).ratio() for one in (name, os.path.basename(directory or ""))), name
+
+    return {
+        "asked": asked,
+        "by": "project_src" if source else "project_name",
+        "directory_exists": os.path.isdir(source) if source else None,
+        "projects": [{"name": name, "working_dir": directory} for name, directory in sorted(error.projects.items(), key=unlikeness)],
+    }
 
 
 def _host_row(started_at: t.Any, began: float) -> Facts:

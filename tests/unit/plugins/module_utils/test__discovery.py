@@ -16,6 +16,7 @@ import pytest
 from ansible_collections.stackops.runbook.plugins.module_utils._discovery import (
     ContainerRef,
     Selection,
+    UnknownProject,
     discover,
     engine_time,
     flavour_of,
@@ -23,7 +24,6 @@ from ansible_collections.stackops.runbook.plugins.module_utils._discovery import
     service_role,
     stacks_of,
 )
-from ansible_collections.stackops.runbook.plugins.module_utils._envelope import CheckError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -125,10 +125,11 @@ def test_a_directory_whose_project_has_no_container_yet(tmp_path: pathlib.Path) 
 
 @pytest.mark.parametrize("selection", [Selection(project_name="nosuch"), Selection(project_src="/nosuch/directory")])
 def test_an_unknown_project_is_told_with_those_that_there_are(selection: Selection) -> None:
-    with pytest.raises(CheckError) as caught:
+    with pytest.raises(UnknownProject) as caught:
         discover(all_of("compose_v2"), selection)  # type: ignore[arg-type]
     assert caught.value.code == "project-unknown"
     assert "shop" in caught.value.reason and caught.value.hint
+    assert (caught.value.selection, caught.value.projects) == (selection, {"shop": "/srv/shop"})
 
 
 def test_no_project_at_all_is_no_error() -> None:

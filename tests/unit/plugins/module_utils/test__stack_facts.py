@@ -5,10 +5,13 @@
 from __future__ import annotations
 
 import pathlib
+import typing as t
 
+import pytest
+from ansible_collections.stackops.runbook.plugins.module_utils._discovery import Selection, UnknownProject
 from ansible_collections.stackops.runbook.plugins.module_utils._engine import EngineOptions
 from ansible_collections.stackops.runbook.plugins.module_utils._http_probe import endpoint_arguments
-from ansible_collections.stackops.runbook.plugins.module_utils._stack_facts import FactsOptions, collect_facts
+from ansible_collections.stackops.runbook.plugins.module_utils._stack_facts import FactsOptions, collect_facts, not_found
 
 COLLECTORS = frozenset({"engine", "compose", "http", "postgres", "links", "pools", "migrations"})
 
@@ -30,3 +33,39 @@ def test_what_the_inventory_declares_is_looked_at_without_the_engine(tmp_path: p
     assert [endpoint["url"] for endpoint in facts["http"]["endpoints"]] == ["http://127.0.0.1:9/health"]
     assert facts["http"]["status"] == "critical"
     assert facts["postgres"]["status"] == "unknown"
+
+
+# The directory of each project.
+PROJECTS = {"proxy": "/srv/proxy", "shop": "/opt/stacks/shop", "webapp": "/home/me/blog", "old": None}
+
+
+def unknown(selection: Selection, projects: t.Mapping[str, t.Optional[str]]) -> UnknownProject:
+    error = UnknownProject("x", "no such directory", "Correct it.", "project-unknown")
+    error.selection, error.projects = selection, projects
+    return error
+
+
+@pytest.mark.parametrize(
+    ("selection", "by", "directory_exists", "likeliest"),
+    [
+        (Selection(project_src="/srv/shop"), "project_src", False, "shop"),
+        (Selection(project_src="/srv/shop/"), "project_src", False, "shop"),
+        # A project may be called otherwise than its directory.
+        (Selection(project_src="/srv/blog"), "project_src", False, "webapp"),
+        (Selection(project_name="shpo"), "project_name", None, "shop"),
+        # What is asked for by both has to be in the directory.
+        (Selection(project_src="/", project_name="shop"), "project_src", True, "old"),
+    ],
+)
+def test_what_is_not_there_is_told_with_the_likeliest_of_those_that_are(
+    selection: Selection, by: str, directory_exists: t.Optional[bool], likeliest: str
+) -> None:
+    facts = not_found(unknown(selection, PROJECTS))
+    assert (facts["by"], facts["asked"]) == (by, selection.project_src or selection.project_name)
+    assert facts["directory_exists"] is directory_exists
+    assert facts["projects"][0] == {"name": likeliest, "working_dir": PROJECTS[likeliest]}
+    assert sorted(one["name"] for one in facts["projects"]) == sorted(PROJECTS)
+
+
+def test_there_may_be_no_project_at_all() -> None:
+    assert not_found(unknown(Selection(project_name="shop"), {}))["projects"] == []
