@@ -26,7 +26,7 @@ import typing as t
 from ._compose_config import compose_version, find_compose_command
 from ._compose_health import ComposeCollector, ComposeOptions, redacted
 from ._connection_pools import collect_pools
-from ._discovery import Selection, Stack, UnknownProject, discover
+from ._discovery import OVERRIDE_OF, Selection, Stack, UnknownProject, discover
 from ._engine import Engine, EngineOptions
 from ._envelope import CheckError, envelope, rfc3339, utc_now, worst
 from ._host_resources import HostCollector, kernel_oom_kills
@@ -152,11 +152,28 @@ def _find_stacks(options: FactsOptions) -> tuple[t.Union[Engine, CheckError], li
     errors = []
     for selection in options.selections:
         try:
-            stacks.update({stack.name: stack for stack in discover(engine, selection)})
+            stacks.update({stack.name: stack for stack in selected(engine, selection)})
         except CheckError as error:
             errors.append(error)
     unseen = errors[0] if errors and not stacks else None
     return engine, list(stacks.values()), {"engine": _engine_facts(engine, errors)}, unseen
+
+
+def selected(engine: Engine, selection: Selection) -> list[Stack]:
+    """Return the stacks of *selection*.
+
+    :raises UnknownProject: there are none, or the directory that was asked for holds none, so that there is nothing to look at.
+    """
+    stacks = discover(engine, selection)
+    source = selection.project_src
+    if not source or engine.remote or any(stack.siblings for stack in stacks) or not os.access(source, os.X_OK):
+        return stacks
+    if any(os.path.exists(os.path.join(source, name)) for name in OVERRIDE_OF):
+        return stacks
+    error = UnknownProject(source, "no Compose file is there, and no container is of there", "Correct project_src.", "project-unknown")
+    error.selection = selection
+    error.projects = {stack.name: stack.working_dir for stack in discover(engine, Selection())}
+    raise error
 
 
 def _work(options: FactsOptions, engine: t.Union[Engine, CheckError], stacks: list[Stack], host: HostCollector) -> dict[str, t.Callable[[], Facts]]:

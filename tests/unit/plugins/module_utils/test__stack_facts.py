@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import pathlib
 import typing as t
 
@@ -11,7 +13,7 @@ import pytest
 from ansible_collections.stackops.runbook.plugins.module_utils._discovery import Selection, UnknownProject
 from ansible_collections.stackops.runbook.plugins.module_utils._engine import EngineOptions
 from ansible_collections.stackops.runbook.plugins.module_utils._http_probe import endpoint_arguments
-from ansible_collections.stackops.runbook.plugins.module_utils._stack_facts import FactsOptions, collect_facts, not_found
+from ansible_collections.stackops.runbook.plugins.module_utils._stack_facts import FactsOptions, collect_facts, not_found, selected
 
 COLLECTORS = frozenset({"engine", "compose", "http", "postgres", "links", "pools", "migrations"})
 
@@ -35,6 +37,7 @@ def test_what_the_inventory_declares_is_looked_at_without_the_engine(tmp_path: p
     assert facts["postgres"]["status"] == "unknown"
 
 
+COMPOSE = pathlib.Path(__file__).parents[2] / "fixtures/compose/compose_v2.json"
 # The directory of each project.
 PROJECTS = {"proxy": "/srv/proxy", "shop": "/opt/stacks/shop", "webapp": "/home/me/blog", "old": None}
 
@@ -69,3 +72,42 @@ def test_what_is_not_there_is_told_with_the_likeliest_of_those_that_are(
 
 def test_there_may_be_no_project_at_all() -> None:
     assert not_found(unknown(Selection(project_name="shop"), {}))["projects"] == []
+
+
+class Recorded:
+    """An engine with one recorded container, of the project shop in the directory *place*."""
+
+    def __init__(self, place: pathlib.Path, remote: bool = False) -> None:
+        self.remote = remote
+        self.raw = copy.deepcopy(next(iter(json.loads(COMPOSE.read_text(encoding="utf-8")).values()))["inspect"])
+        label = "com.docker.compose.project"
+        self.raw["Config"]["Labels"].update({f"{label}.working_dir": str(place), f"{label}.config_files": f"{place}/compose.yaml"})
+
+    def containers(self) -> list[dict[str, t.Any]]:
+        return [{"Id": self.raw["Id"], "Labels": self.raw["Config"]["Labels"]}]
+
+    def inspect_many(self, ids: t.Sequence[str], dummy_listed: t.Sequence[t.Any] = ()) -> list[dict[str, t.Any]]:
+        return [self.raw] if ids else []
+
+
+def test_a_directory_in_which_there_is_no_stack_is_not_one(tmp_path: pathlib.Path) -> None:
+    stack, empty = tmp_path / "stacks/shop", tmp_path / "empty"
+    stack.mkdir(parents=True)
+    empty.mkdir()
+    with pytest.raises(UnknownProject) as caught:
+        selected(Recorded(stack), Selection(project_src=str(empty)))  # type: ignore[arg-type]
+    facts = not_found(caught.value)
+    assert (facts["asked"], facts["directory_exists"]) == (str(empty), True)
+    assert facts["projects"] == [{"name": "shop", "working_dir": str(stack)}]
+    # It runs: where its file is does not matter.
+    assert [one.name for one in selected(Recorded(stack), Selection(project_src=str(stack)))] == ["shop"]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("file", "remote"), [("compose.yaml", False), ("docker-compose.yml", False), ("", True)])
+def test_a_stack_that_was_never_started_is_one(tmp_path: pathlib.Path, file: str, remote: bool) -> None:
+    new = tmp_path / "new"
+    new.mkdir()
+    if file:
+        (new / file).write_text("services: {}\n")
+    stacks = selected(Recorded(tmp_path / "shop", remote), Selection(project_src=str(new)))  # type: ignore[arg-type]
+    assert [(stack.name, stack.siblings) for stack in stacks] == [("new", ())]
