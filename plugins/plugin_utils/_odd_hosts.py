@@ -57,8 +57,8 @@ class Target:
         """Return *hint* with what stands in it for this host; *known_as* is what ssh calls it in its file of known hosts."""
         address = self.address or self.name
         login = shlex.quote(f"{self.user}@{address}" if self.user else address)
-        port = f"-p {self.port} " if self.port else ""
         other_port = self.port and self.port != 22
+        port = f"-p {self.port} " if other_port else ""
         values = {
             "<name>": shlex.quote(self.name),
             "<address>": port + shlex.quote(address),

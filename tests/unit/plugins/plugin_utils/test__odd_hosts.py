@@ -76,7 +76,7 @@ Host key verification failed."""
             SSH + "No ED25519 host key is known for 10.0.0.7 and you have requested strict checking.\r\nHost key verification failed.",
             Target("web1", "10.0.0.7", "deploy", 22),
             "its host key is not known yet",
-            "ssh -p 22 deploy@10.0.0.7.",
+            "ssh deploy@10.0.0.7.",
         ),
         (
             "Using a SSH password instead of a key is not possible because Host Key checking is enabled. "
