@@ -49,7 +49,8 @@ class DiagnosisError(Exception):
 
 def rows_of_run(directory: pathlib.Path, hosts: t.Sequence[str]) -> t.Iterator[tuple[str, Row]]:
     """Yield a row for each of *hosts* in the order of their names, read from what they handed over in *directory* when its turn has come."""
-    silent: Row = {"reachable": True, "reason": "nothing was collected: an earlier task failed on this host, or it comes in a later batch of the play"}
+    reason = "nothing was collected: an earlier task failed on this host (see its message further up), or it comes in a later batch of the play"
+    silent: Row = {"reachable": True, "reason": reason}
     for host in sorted(hosts):
         yield host, take_over(directory, host) or dict(silent)
 

@@ -51,20 +51,11 @@ def test_a_controller_without_jmespath_is_told_before_anything_is_collected(tmp_
     assert "Collect | " not in said
 
 
-@pytest.mark.parametrize(
-    ("wrong", "told"),
-    [
-        ({"diagnose_thresholds": {"database-donw": {"x": 1}}}, "did you mean database-down?"),
-        ({"diagnose_disabled_rules": ["database-donw"]}, "did you mean database-down?"),
-        ({"diagnose_rule_dirs": ["no/such/directory"]}, "there is no such directory of rules"),
-        ({"diagnose_silences": [{"rule": "database-down", "reason": "known", "expires": "soon"}]}, "soon"),
-    ],
-    ids=["thresholds", "disabled", "directory", "silences"],
-)
-def test_what_is_wrong_with_rules_that_were_set_is_said_before_anything_is_collected(tmp_path: pathlib.Path, wrong: dict[str, t.Any], told: str) -> None:
-    code, said = diagnose(tmp_path, {"web1": {}}, "-e", json.dumps(wrong))
+def test_what_is_wrong_with_the_silences_is_said_before_anything_is_collected(tmp_path: pathlib.Path) -> None:
+    silences = [{"rule": "database-down", "reason": "known", "expires": "soon"}]
+    code, said = diagnose(tmp_path, {"web1": {}}, "-e", json.dumps({"diagnose_silences": silences}))
     assert code == 2
-    assert told in said
+    assert "soon" in said
     assert "Collect | " not in said
 
 
