@@ -17,6 +17,7 @@ import shlex
 import typing as t
 
 from ._baseline import Baseline
+from ._command_line import with_options
 from ._conditions import ConditionError, check_library
 from ._explain import UnknownRule, explain_rule, find_rule
 from ._handover import take_over
@@ -36,9 +37,10 @@ Report = dict[str, t.Any]
 Row = dict[str, t.Any]
 Rows = t.Union[t.Mapping[str, Row], t.Iterable[tuple[str, Row]]]
 
+# Both commands whole: each is copied as it stands.
 _REMEDY = {
-    "en": "Or have it done. This shows the plan; `-e remediate_confirm=true` behind it carries it out: ",
-    "zh_TW": "也可以交由 Ansible 執行。以下指令只顯示計畫，加上 `-e remediate_confirm=true` 才會實際執行：",
+    "en": ("Or have it done. This shows the plan: ", ", and this carries it out: "),
+    "zh_TW": ("也可以交由 Ansible 執行。先查看計畫：", "，再實際執行："),
 }
 _SEVERITY_RANK = {"info": 0, "warning": 1, "critical": 2}
 
@@ -105,7 +107,7 @@ class Diagnosis:
     """One judgement over a fleet.
 
     *arguments* are those of the action ``diagnose_report``, validated; *now* is the report's time. With ``remedies``, findings say in their steps
-    how to have them put right from this report.
+    how to have them put right from this report. ``command_options`` stand in every command of Ansible that a finding names.
 
     :raises DiagnosisError: rules or silences cannot be used.
     """
@@ -181,7 +183,7 @@ class Diagnosis:
             judged = self._judge_row(host, row, facts_of(builder.previous_row(host)))
             self._add_remedies(host, judged["findings"])
             builder.add(host, judged)
-        return builder.finish()
+        return self._with_fleet_options(builder.finish())
 
     def merge(self, paths: t.Sequence[str]) -> t.Optional[Report]:
         """Return the reports at *paths* as one of their whole fleet; ``None`` where the latest report in the directory is just that.
@@ -212,16 +214,27 @@ class Diagnosis:
             row = row_of(host, entries[0])
             for finding in row["findings"]:
                 # It names the report of the slice.
-                finding["fix"] = [step for step in finding["fix"] if not step.startswith(tuple(_REMEDY.values()))]
+                finding["fix"] = [step for step in finding["fix"] if not step.startswith(tuple(before for before, dummy in _REMEDY.values()))]
             self._add_remedies(host, row["findings"])
             builder.add(host, row)
-        report = builder.finish(findings_of_problems(inputs, options.language, options.now))
+        report = self._with_fleet_options(builder.finish(findings_of_problems(inputs, options.language, options.now)))
         return {**report, "merged": told_of(inputs, fingerprint)}
 
-    def _add_remedies(self, host: str, findings: t.Iterable[dict[str, t.Any]]) -> None:
+    def _add_remedies(self, host: str, findings: t.Sequence[dict[str, t.Any]]) -> None:
         for finding in findings:
             if finding.get("remediation") and finding["result"] == "fire" and self._arguments.get("remedies"):
                 finding["fix"].append(self._remedy(host, finding["rule"]))
+        self._add_options(findings)
+
+    def _add_options(self, findings: t.Iterable[dict[str, t.Any]]) -> None:
+        options = self._arguments.get("command_options") or ""
+        for finding in findings:
+            finding["fix"] = [with_options(step, options) for step in finding["fix"]]
+            finding["verify"] = with_options(finding["verify"], options)
+
+    def _with_fleet_options(self, report: Report) -> Report:
+        self._add_options(report["fleet_findings"])
+        return report
 
     def _judge_row(self, host: str, row: Row, before: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         if not row.get("reachable"):
@@ -240,7 +253,8 @@ class Diagnosis:
         # A name that is a pattern of hosts would mean others as well.
         limit = shlex.quote(host) if re.fullmatch(r"[\w.-]+", host) else shlex.quote(f"~{re.escape(host)}$")
         command = f"ansible-playbook stackops.runbook.remediate -b -l {limit} -e {shlex.quote(f'remediate_from={report}')} -e remediate_rules={rule}"
-        return f"{_REMEDY[self._arguments['language']]}`{command}`"
+        plan, real = _REMEDY[self._arguments["language"]]
+        return f"{plan}`{command}`{real}`{command} -e remediate_confirm=true`"
 
     def write(self, report: Report) -> Written:
         """Write *report* in the formats asked for, and see to older ones."""

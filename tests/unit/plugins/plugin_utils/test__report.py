@@ -193,7 +193,7 @@ def test_fired_skips_what_did_not_fire(rules):
 def test_every_form_of_the_report_names_the_command_that_puts_a_finding_right(tmp_path: pathlib.Path, language: str, words: str) -> None:
     arguments = {
         "report_dir": str(tmp_path / "my reports"), "formats": ["json", "markdown", "html"], "language": language, "fail_on": "never", "disabled_rules": [],
-        "rule_dirs": [str(ROOT / "roles/diagnose/rules")], "thresholds": {}, "silences": [], "remedies": True,
+        "rule_dirs": [str(ROOT / "roles/diagnose/rules")], "thresholds": {}, "silences": [], "remedies": True, "command_options": "-i 'my hosts.yml' -K",
     }  # fmt: skip
     collected = host_facts()
     collected["facts"]["compose"]["containers"][0].update(status="critical", state="exited", cause={"code": "killed", "confidence": "low", "summary": "x"})
@@ -201,10 +201,13 @@ def test_every_form_of_the_report_names_the_command_that_puts_a_finding_right(tm
     diagnosis = Diagnosis(arguments, "1.0.0", datetime.datetime(2026, 11, 26, tzinfo=datetime.timezone.utc))
     written = diagnosis.write(diagnosis.judge(rows))
     report = f"'remediate_from={tmp_path}/my reports/latest/report.json'"
-    command = f"ansible-playbook stackops.runbook.remediate -b -l web1 -e {report} -e remediate_rules=container-killed"
+    command = f"ansible-playbook -i 'my hosts.yml' -K stackops.runbook.remediate -b -l web1 -e {report} -e remediate_rules=container-killed"
     finding = next(one for one in written.report["hosts"]["web1"]["findings"] if one["rule"] == "container-killed")
-    assert finding["fix"][-1].startswith(words) and finding["fix"][-1].endswith(f"`{command}`")
-    assert command in " ".join(diagnosis.summary(written, False).split())
+    assert finding["fix"][-1].startswith(words) and finding["fix"][-1].endswith(f"`{command} -e remediate_confirm=true`")
+    shown = [line.strip() for line in diagnosis.summary(written, False).splitlines()]
+    # What looks like a command is one: each is copied as it stands.
+    assert f"$ {command}" in shown and f"$ {command} -e remediate_confirm=true" in shown
+    assert not any(line.startswith("$ -") for line in shown)
     assert command in written.paths["markdown"].read_text(encoding="utf-8")
     assert "remediate_rules=container-killed" in written.paths["html"].read_text(encoding="utf-8")
     # A host's name is not taken for a pattern.
