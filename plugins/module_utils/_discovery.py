@@ -382,6 +382,21 @@ def flavour_of(labels: t.Mapping[str, str]) -> str:
     return "compose-v1" if version.startswith("1.") else "compose-v2"
 
 
+_TYPED = {"compose-v1": "docker-compose", "compose-v2": "docker compose", "podman-compose": "podman-compose"}
+_USUAL_FILES = frozenset(f"{stem}{part}.{suffix}" for stem in ("compose", "docker-compose") for part in ("", ".override") for suffix in ("yml", "yaml"))
+
+
+def typed_compose(labels: t.Mapping[str, str], *commands: str) -> str:
+    """Return *commands* of Compose, such as ``up -d web``, for a container's project, as a person types them from wherever he is on the host."""
+    project, directory = compose_label(labels, "project"), compose_label(labels, "project.working_dir")
+    program = _TYPED[flavour_of(labels)] + (f" -p {shlex.quote(project)}" if project else "")
+    files = _config_files(labels)
+    if any(os.path.basename(path) not in _USUAL_FILES or os.path.dirname(path) != directory for path in files):
+        program += "".join(f" -f {shlex.quote(path)}" for path in files)
+    there = [f"cd {shlex.quote(directory)}"] if directory and _can_be_a_path(directory) else []
+    return " && ".join([*there, *(f"{program} {command}" for command in commands)])
+
+
 def _may_be_wanted(labels: t.Mapping[str, str], selection: Selection) -> bool:
     project = compose_label(labels, "project")
     if not project:

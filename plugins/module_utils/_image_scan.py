@@ -11,11 +11,12 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import os
+import shlex
 import time
 import typing as t
 
 from ._arguments import docker_connection_arguments, project_selection_arguments
-from ._discovery import Selection, Stack, discover, engine_time
+from ._discovery import Selection, Stack, compose_label, discover, engine_time, typed_compose
 from ._engine import Engine, EngineOptions
 from ._envelope import CheckError, envelope, human_bytes, metric, rfc3339, utc_now, worst
 from ._ignores import IgnoreList, ignore_arguments
@@ -82,6 +83,7 @@ class ImageRow:
     created_at: t.Optional[datetime.datetime] = None
     base_created_at: t.Optional[datetime.datetime] = None
     size_bytes: t.Optional[int] = None
+    rebuild: t.Optional[str] = None
     report: t.Optional[ScannerReport] = None
     scanner: t.Optional[Scanner] = None
     scanned_on: str = "target"
@@ -92,12 +94,16 @@ class ImageRow:
 def collect_images(engine: Engine, stacks: t.Sequence[Stack], more: t.Sequence[str] = ()) -> list[ImageRow]:
     """Return a row for each image that containers of *stacks* were made from, and for those named in *more*."""
     rows: dict[str, ImageRow] = {}
+    labels: dict[str, t.Mapping[str, str]] = {}
     for stack in stacks:
         for container in stack.containers:
             row = rows.setdefault(container.image_id, ImageRow(container.image_reference, container.image_id, []))
+            labels.setdefault(container.image_id, container.labels)
             service = f"{container.project}/{container.service}"
             if service not in row.services:
                 row.services.append(service)
+    for image, made_with in labels.items():
+        rows[image].rebuild = _rebuild(made_with, rows[image].services)
     for reference in more:
         found = engine.image(reference)
         if found is None:
@@ -108,6 +114,13 @@ def collect_images(engine: Engine, stacks: t.Sequence[Stack], more: t.Sequence[s
     for row in rows.values():
         _add_times(engine, row)
     return list(rows.values())
+
+
+def _rebuild(labels: t.Mapping[str, str], services: t.Sequence[str]) -> str:
+    """Return what builds an image anew and puts it in the place of the old one, for its services in the project of *labels*."""
+    project = compose_label(labels, "project")
+    names = shlex.join(name for owner, dummy, name in (service.partition("/") for service in services) if owner == project)
+    return typed_compose(labels, f"build --pull --no-cache {names}", f"up --detach {names}")
 
 
 def _add_times(engine: Engine, row: ImageRow) -> None:
@@ -173,6 +186,7 @@ def image_facts(row: ImageRow, options: ImageScanOptions, now: datetime.datetime
         "image": row.image,
         "id": row.id,
         "services": sorted(row.services),
+        "rebuild": row.rebuild,
         "status": _overall(statuses),
         "statuses": statuses,
         "os": (report.os if report else "") or (row.updates.os if row.updates else ""),

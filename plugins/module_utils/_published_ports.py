@@ -15,10 +15,11 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import os
+import shlex
 import typing as t
 
 from ._address_ranges import PRIVATE, PUBLIC, Ranges, is_private
-from ._discovery import ContainerRef, Selection, Stack, discover
+from ._discovery import ContainerRef, Selection, Stack, discover, typed_compose
 from ._engine import Engine, EngineOptions
 from ._envelope import CheckError, envelope, metric, worst
 from ._firewall_intent import FirewalldPolicy, Intended, Policy, Question, UfwPolicy, read_firewalld, read_ufw
@@ -104,6 +105,8 @@ class Entrance:
     container_port: t.Optional[int] = None
     container_address: str = ""
     process: t.Optional[str] = None
+    #: What applies its service's part of the Compose file, as it is typed.
+    apply: str = ""
 
     @property
     def family(self) -> str:
@@ -189,6 +192,7 @@ def _published(container: ContainerRef) -> t.Iterator[Entrance]:
             container=container.name,
             container_port=int(port["container_port"]),
             container_address=container_address(container, version),
+            apply=typed_compose(container.labels, f"up -d {shlex.quote(container.service)}") if container.project and container.service else "",
         )
 
 
@@ -506,14 +510,7 @@ class Judge:
         if entrance.origin != "published":
             return _listener_fixes(entrance, self.engine_name())
         fixes = [
-            _fix(
-                "bind_loopback",
-                f"Publish it on this host only, under ports of {entrance.label} in the Compose file, and apply that.",
-                f'"127.0.0.1:{entrance.host_port}:{entrance.container_port}{"/udp" if entrance.protocol == "udp" else ""}"'
-                if entrance.version == 4
-                else f'"[::1]:{entrance.host_port}:{entrance.container_port}"',
-                "docker compose up -d" + (f" {entrance.service}" if entrance.service else ""),
-            ),
+            _bind_loopback(entrance),
             _fix("unpublish", "Remove it from ports where only services of the same stack need it: they reach it by its service name."),
         ]
         engine = self.engine_name()
@@ -587,6 +584,16 @@ def survives(entrance: Entrance, evidence: t.Sequence[Evidence]) -> t.Optional[b
 
 def _fix(action: str, text: str, *commands: str) -> Facts:
     return {"action": action, "text": text, "commands": list(commands)}
+
+
+def _bind_loopback(entrance: Entrance) -> Facts:
+    address = "127.0.0.1" if entrance.version == 4 else "[::1]"
+    bound = f"{address}:{entrance.host_port}:{entrance.container_port}{'/udp' if entrance.protocol == 'udp' else ''}"
+    if not entrance.apply:
+        return _fix("bind_loopback", f"Publish it on this host only: make {entrance.label} anew with --publish {bound}.")
+    return _fix(
+        "bind_loopback", f"Publish it on this host only, under ports of {entrance.label} in the Compose file, and apply that.", f'"{bound}"', entrance.apply
+    )
 
 
 def _listener_fixes(entrance: Entrance, engine: str) -> list[Facts]:

@@ -261,6 +261,12 @@ images:
       elements: str
       returned: always
       sample: [shop/backend]
+    rebuild:
+      description: What builds it anew on a fresh base and starts its services with it, as it is typed on the host. Null where no stack runs it.
+      type: str
+      returned: always
+      sample: >-
+        cd /srv/shop && docker compose -p shop build --pull --no-cache backend && docker compose -p shop up --detach backend
     status:
       description: V(ok), V(warning), V(critical) or V(unknown).
       type: str

@@ -392,7 +392,7 @@ ports:
           type: list
           elements: str
           returned: always
-          sample: ['"127.0.0.1:8080:8000"', docker compose up -d backend]
+          sample: ['"127.0.0.1:8080:8000"', cd /srv/shop && docker compose -p shop up -d backend]
     survives_recreate:
       description:
         - Whether the answer stays the same when the container is created anew with another address. It does not where a rule that the engine

@@ -22,7 +22,7 @@ _MAXIMUM_WIDTH_OF_NAME = 28
 
 _WORDS: dict[str, dict[str, str]] = {
     "en": {
-        "port": "Port", "whose": "Of", "publish": "publish as {port}, then",
+        "port": "Port", "whose": "Of", "publish": "publish as {port} in the Compose file, then",
         "way_in": "you come in by it: say so in firewall_check_expected, or let it in from your own networks only",
         "ipv4": "IPv4", "ipv6": "IPv6", "fix": "Fix",
         "why": "Why", "fine": "In order",
@@ -35,7 +35,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "disagree": "{count} otherwise than the rules say", "untried": "Not tried from {by}", "colon": ": ",
     },
     "zh_TW": {
-        "port": "連接埠", "whose": "屬於", "publish": "改為發布 {port}，再執行",
+        "port": "連接埠", "whose": "屬於", "publish": "在 Compose 檔改為發布 {port}，再執行",
         "way_in": "這是您連入主機的途徑：請列入 firewall_check_expected，或限定只有自己的網路可連入",
         "ipv4": "IPv4", "ipv6": "IPv6", "fix": "處理",
         "why": "原因", "fine": "正常",
@@ -178,11 +178,12 @@ class _Table:
         commands = [harmless(str(command), 500) for command in fix.get("commands") or ()]
         if fix["action"] == "bind_loopback" and len(commands) == 2:
             # The first is what to write in the Compose file.
-            words = self.words["publish"].format(port=commands.pop(0))
-            return [" " * indent + f"{self.words['fix']}{self.words['colon']}{words}{self.words['colon']}{self.paint(commands[0], 'bold')}"]
+            text = f"{self.words['publish'].format(port=commands.pop(0))}{self.words['colon'].rstrip()}"
+        else:
+            text = harmless(str(fix["text"])).removeprefix("Or ")
+            text = text[:1].upper() + text[1:]
         # A command stays whole, so that it can be copied.
-        text = harmless(str(fix["text"])).removeprefix("Or ")
-        return [*self._labelled(self.words["fix"], text[:1].upper() + text[1:], indent), *(" " * indent + self.paint(f"$ {one}", "bold") for one in commands)]
+        return [*self._labelled(self.words["fix"], text, indent), *(" " * indent + self.paint(f"$ {one}", "bold") for one in commands)]
 
     def _labelled(self, label: str, text: str, indent: int) -> list[str]:
         first, *more = wrap(f"{label}{self.words['colon']}{text}", max(self.width - indent, 30))

@@ -179,11 +179,13 @@ def _image(image: Facts, told: bool) -> t.Iterator[Found]:
         yield Finding(
             "images", "image-old", "warning", name, f"the base of {whose} is {image['age_days']:.0f} days old",
             "Fixes of the distribution get into an image only when it is built anew on a new base.", str(image["base_created_at"] or image["created_at"]),
-            (_REBUILD,), names=names,
+            (_rebuild(image),), names=names,
         )  # fmt: skip
 
 
-_REBUILD = "Build it anew on a fresh base: `docker compose build --pull --no-cache && docker compose up --detach`"
+def _rebuild(image: Facts) -> str:
+    # An image that no stack runs has no project to be built in.
+    return f"Build it anew on a fresh base: `{image['rebuild']}`" if image.get("rebuild") else "Build it anew on a fresh base."
 
 
 def _vulnerable(image: Facts, name: str, whose: str, names: tuple[str, ...]) -> Finding:
@@ -192,7 +194,11 @@ def _vulnerable(image: Facts, name: str, whose: str, names: tuple[str, ...]) -> 
     fixable = [one for one in image["vulnerabilities"] if one["fixed"]]
     worst_first = [*fixable, *(one for one in image["vulnerabilities"] if not one["fixed"])][:_SHOWN_PACKAGES]
     shown = "; ".join(f"{one['package']} {one['installed']} {one['id']} ({one['severity']}, {_fixed(one)})" for one in worst_first)
-    fix = (_REBUILD,) if fixable else ("There is no fixed version yet: leave the package out where it is not needed, or ignore it with a reason and a day.",)
+    fix = (
+        (_rebuild(image),)
+        if fixable
+        else ("There is no fixed version yet: leave the package out where it is not needed, or ignore it with a reason and a day.",)
+    )
     return Finding(
         "images", "image-vulnerable", status if status in ("critical", "warning") else "info", name,
         f"{whose} has {counts} vulnerabilities, {len(fixable)} of them fixed in a newer version", "Each of them is public, and so are programs that use it.",
@@ -211,7 +217,7 @@ def _pending(image: Facts, name: str, whose: str, names: tuple[str, ...]) -> Fin
     severity = "warning" if (image.get("statuses") or {}).get("updates") == "warning" else "info"
     return Finding(
         "images", "pending-update", severity, name, f"{whose} lacks {len(packages)} security updates of {image['os'] or 'its distribution'}",
-        "The distribution has published fixes that are not in the image.", harmless(shown, 1000) + more, (_REBUILD,), names=names,
+        "The distribution has published fixes that are not in the image.", harmless(shown, 1000) + more, (_rebuild(image),), names=names,
     )  # fmt: skip
 
 
@@ -308,10 +314,11 @@ def _open_port(row: Facts, owner: str, place: str) -> Finding:
 
 def _step(fix: Facts) -> str:
     """Return one way to close a port; what belongs into the Compose file is no command."""
-    words = [str(fix["text"])]
-    for one in fix.get("commands") or []:
-        words.append(str(one) if str(one).startswith('"') else f"`{one}`")
-    return " ".join(words)
+    text, commands = str(fix["text"]), [str(one) for one in fix.get("commands") or []]
+    written = [one for one in commands if one.startswith('"')]
+    if written:
+        text = f"{text.rstrip('.').removesuffix(', and apply that')}: {', '.join(written)}. Then apply that:"
+    return " ".join([text, *(f"`{one}`" for one in commands if one not in written)])
 
 
 def _documentation(result: Facts, endpoints: t.Optional[Facts]) -> t.Iterator[Finding]:

@@ -23,6 +23,7 @@ from ansible_collections.stackops.runbook.plugins.module_utils._discovery import
     runs_a_job,
     service_role,
     stacks_of,
+    typed_compose,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -216,6 +217,30 @@ def test_an_almost_empty_answer_breaks_nothing() -> None:
     for name in dir(ContainerRef):
         if not name.startswith("_"):
             getattr(container, name)
+
+
+_SHOP = {"com.docker.compose.project": "shop", "com.docker.compose.project.working_dir": "/srv/my shop", "com.docker.compose.version": "2.29.7"}
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({"com.docker.compose.project.config_files": "/srv/my shop/docker-compose.yml"}, "cd '/srv/my shop' && docker compose -p shop up -d web"),
+        (
+            {"com.docker.compose.project.config_files": "/srv/my shop/prod.yml,/etc/shop/more.yml"},
+            "cd '/srv/my shop' && docker compose -p shop -f '/srv/my shop/prod.yml' -f /etc/shop/more.yml up -d web",
+        ),
+        ({"com.docker.compose.version": "1.29.2"}, "cd '/srv/my shop' && docker-compose -p shop up -d web"),
+        ({"com.docker.compose.project.working_dir": ""}, "docker compose -p shop up -d web"),
+        ({"io.podman.compose.version": "1.0.6"}, "cd '/srv/my shop' && podman-compose -p shop up -d web"),
+    ],
+)
+def test_a_compose_command_is_typed_from_anywhere(more: dict[str, str], expected: str) -> None:
+    assert typed_compose({**_SHOP, **more}, "up -d web") == expected
+
+
+def test_several_compose_commands_are_one_line() -> None:
+    assert typed_compose(_SHOP, "build web", "up -d web") == "cd '/srv/my shop' && docker compose -p shop build web && docker compose -p shop up -d web"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -33,7 +34,9 @@ DNAT = "*nat\n:PREROUTING ACCEPT [0:0]\n:DOCKER - [0:0]\n-A PREROUTING -m addrty
 PUBLISH = DNAT.format(f"-A DOCKER ! -i {BRIDGE} -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.30.0.2:80\n")
 INPUT_DROPS = "*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\nCOMMIT\n"
 UFW = UfwPolicy(tuple(parse_ufw_rules("### tuple ### allow tcp 22 0.0.0.0/0 any 0.0.0.0/0 in\n", 4)))
-WEB = ports.Entrance("published", 4, "tcp", "0.0.0.0", 8080, "shop", "web", "shop-web-1", 80, "172.30.0.2")
+WEB = ports.Entrance(
+    "published", 4, "tcp", "0.0.0.0", 8080, "shop", "web", "shop-web-1", 80, "172.30.0.2", apply="cd /srv/shop && docker compose -p shop up -d web"
+)
 LISTENING = [Socket("tcp", "0.0.0.0", 22), Socket("tcp", "0.0.0.0", 6379), Socket("tcp6", "::", 9000), Socket("tcp", "127.0.0.1", 5000)]
 
 
@@ -137,7 +140,11 @@ def test_fixes_work_for_the_host():
     assert actions == ["bind_loopback", "unpublish", "nft_forward"]
     user = PUBLISH + "*filter\n:FORWARD ACCEPT [0:0]\n:DOCKER-USER - [0:0]\n-A FORWARD -j DOCKER-USER\nCOMMIT\n"
     fix = judge(user, UFW).row(WEB)["fix"]
-    assert fix[0]["commands"] == ['"127.0.0.1:8080:80"', "docker compose up -d web"]
+    assert fix[0]["commands"] == ['"127.0.0.1:8080:80"', "cd /srv/shop && docker compose -p shop up -d web"]
+    alone = dataclasses.replace(WEB, project=None, service=None, apply="")
+    assert judge(user, UFW).row(alone)["fix"][0] == {
+        "action": "bind_loopback", "text": "Publish it on this host only: make shop-web-1 anew with --publish 127.0.0.1:8080:80.", "commands": [],
+    }  # fmt: skip
     assert fix[2]["commands"] == ["iptables -I DOCKER-USER -i eth0 -p tcp -m conntrack --ctorigdstport 8080 --ctdir ORIGINAL -j DROP"]
     assert "/etc/ufw/after.rules" in fix[2]["text"]
     assert [one["action"] for one in judge(INPUT_DROPS.replace("22", "9000"), None, []).row(process(9000))["fix"]] == ["listen_loopback", "input_drop"]

@@ -9,7 +9,11 @@ from __future__ import annotations
 import pytest
 from ansible_collections.stackops.runbook.plugins.plugin_utils._port_table import render_ports
 
-BIND = {"action": "bind_loopback", "text": "Publish it on this host only.", "commands": ['"127.0.0.1:8000:8000"', "docker compose up -d api"]}
+BIND = {
+    "action": "bind_loopback",
+    "text": "Publish it on this host only.",
+    "commands": ['"127.0.0.1:8000:8000"', "cd '/srv/my shop' && docker compose -p shop up -d api"],
+}
 RULE = {"action": "docker_user", "text": "Or keep it out.", "commands": ["iptables -I DOCKER-USER -j DROP"]}
 
 
@@ -34,7 +38,8 @@ def test_both_families_of_a_port_are_on_one_line_with_the_fix_below():
     lines = table(bad(), row(family="ipv6")).splitlines()
     position = next(number for number, line in enumerate(lines) if "8000/tcp" in line)
     assert lines[position].split("  ")[1:] == ["8000/tcp", "shop/api", "OPEN, ufw says no", "filtered"]
-    assert lines[position + 1].strip() == 'Fix: publish as "127.0.0.1:8000:8000", then: docker compose up -d api'
+    assert lines[position + 1].strip() == 'Fix: publish as "127.0.0.1:8000:8000" in the Compose file, then:'
+    assert lines[position + 2].strip() == "$ cd '/srv/my shop' && docker compose -p shop up -d api"
 
 
 def test_one_fix_does_where_it_closes_both_families():

@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.stackops.runbook.plugins.plugin_utils import _rules
 from ansible_collections.stackops.runbook.plugins.plugin_utils._judge import run_tests
 from ansible_collections.stackops.runbook.plugins.plugin_utils._rules import RuleError, RuleSet, lint, load_rules, threshold_problems
+from ansible_collections.stackops.runbook.plugins.plugin_utils._text import COMMAND_NAMES, split_commands
 
 ROOT = pathlib.Path(__file__).resolve().parents[4]
 RULES = ROOT / "roles" / "diagnose" / "rules"
@@ -355,3 +356,23 @@ def test_a_document_that_is_none_is_an_error_with_its_place(tmp_path, content):
     (tmp_path / "odd.yml").write_text(content, encoding="utf-8")
     with pytest.raises(RuleError, match="odd.yml:1|odd.yml:2"):
         load_rules([tmp_path])
+
+
+#: What a step of a fix may begin with between backticks. Anything else there is a piece of a command, and the terminal would show it as a whole one.
+_PROGRAMS = frozenset(
+    (
+        *("ansible", "ansible-playbook", "apt-get", "curl", "date", "df", "dmesg", "docker", "du", "findmnt", "firewall-cmd", "free", "iptables"),
+        *("iptables-legacy-save", "iptables-nft-save", "journalctl", "ls", "mount", "nc", "pidstat", "ps", "psql", "python3", "redis-cli", "ss"),
+        *("systemctl", "tail", "timedatectl", "top", "ufw", "uptime", "usermod", "vmstat"),
+    )
+)
+
+
+def test_what_steps_say_to_type_is_a_whole_command():
+    own = {f"{{{{ {name} }}}}" for name in COMMAND_NAMES} | {"{{ evidence.command }}"}
+    for rule in load_rules([RULES, ROOT / "roles/firewall_check/rules"]).rules.values():
+        for language in ("en", "zh_TW"):
+            for step in (*rule.fix[language], rule.verify[language]):
+                for kind, part in split_commands(step.source):
+                    first = part.split(" }}")[0] + " }}" if part.startswith("{{") else part.split()[0]
+                    assert kind == "text" or first in _PROGRAMS | own, (rule.id, language, part)

@@ -32,6 +32,7 @@ Json = dict[str, t.Any]
 def images() -> Json:
     report = parse_trivy((FIXTURES / "trivy.json").read_text(encoding="utf-8"), "trivy")
     row = ImageRow("shop-backend:1.4", "sha256:" + "1" * 64, ["shop/backend"], report=report, scanner=Scanner("trivy", "/usr/bin/trivy", "0.69.3"))
+    row.rebuild = "cd /srv/shop && docker compose -p shop build --pull --no-cache backend && docker compose -p shop up --detach backend"
     facts: Json = scan_envelope([image_facts(row, ImageScanOptions(only_fixed=False), NOW)], {"name": "trivy"}, [], NONE)
     return {**facts, "scanner_missing": None}
 
@@ -214,6 +215,16 @@ def test_what_is_accepted_is_left_out_with_its_reason(entry: dict[str, str], lef
     assert {one["reason"] for one in judged["ignored"]} == {"known"}
 
 
+def test_what_belongs_into_a_file_stands_in_its_sentence_and_what_is_typed_behind_it() -> None:
+    text = "Publish it on this host only, under ports of shop/backend in the Compose file, and apply that."
+    fix = {"action": "bind_loopback", "text": text, "commands": ['"127.0.0.1:8000:8000"', "cd /srv/shop && docker compose -p shop up -d backend"]}
+    steps = found({"exposure": exposure(port(fix=[fix]))})["port-exposed-no-firewall"]["fix"]
+    assert steps == [
+        'Publish it on this host only, under ports of shop/backend in the Compose file: "127.0.0.1:8000:8000". Then apply that: '
+        "`cd /srv/shop && docker compose -p shop up -d backend`"
+    ]
+
+
 def test_hosts_that_did_not_answer_are_there() -> None:
     silent = host_report("web2", {"images": {"unreachable": True, "msg": "ssh: connect to host web2 port 22: Connection refused"}}, NONE, NOW, "1.0.0")
     assert silent["status"] == "unreachable"
@@ -229,7 +240,7 @@ def test_the_terminal_shows_the_worst_and_what_to_do() -> None:
     assert text.splitlines()[0] == "web1: CRITICAL – 4 critical, 2 warnings"
     for shown in (
         "shop-backend:1.4 (shop/backend) has 1 critical, 1 high, 1 medium vulnerabilities, 2 of them fixed",
-        "$ docker compose build --pull --no-cache && docker compose up --detach",
+        "$ cd /srv/shop && docker compose -p shop build --pull --no-cache backend && docker compose -p shop up --detach backend",
         "restart: unless-stopped",
         "203.0.113.9        62   60    0    0    1",
         "POST /login 1×200 60×401",
