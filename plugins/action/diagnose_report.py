@@ -7,19 +7,17 @@
 from __future__ import annotations
 
 import datetime
-import os
 import pathlib
 import typing as t
 
 from ansible import constants as C
-from ansible import context
 from ansible.plugins.action import ActionBase
 from ansible.utils.color import ANSIBLE_COLOR
 
 from ..plugin_utils._collection import collection_version
-from ..plugin_utils._command_line import options_of_run
 from ..plugin_utils._diagnosis import Diagnosis, DiagnosisError, Rows, check_settings, recorded_rows, rows_of_run
 from ..plugin_utils._handover import handover_directory
+from ..plugin_utils._run_options import run_options
 from ..plugin_utils._support_bundle_reader import BundleError, bundle_rows
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
@@ -45,15 +43,6 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
 }
 
 
-def _command_options(task_vars: t.Mapping[str, t.Any]) -> str:
-    usual = {
-        "remote_user": C.DEFAULT_REMOTE_USER, "private_key_file": C.DEFAULT_PRIVATE_KEY_FILE, "become_password_file": C.BECOME_PASSWORD_FILE,
-        "ask_pass": C.DEFAULT_ASK_PASS, "become_ask_pass": C.DEFAULT_BECOME_ASK_PASS, "ask_vault_pass": C.DEFAULT_ASK_VAULT_PASS,
-    }  # fmt: skip
-    sources = task_vars.get("ansible_inventory_sources") or ()
-    return options_of_run(sources, C.DEFAULT_HOST_LIST, context.CLIARGS, usual, os.getcwd())
-
-
 class ActionModule(ActionBase):
     """The controller's half of a diagnosis. It connects to no host."""
 
@@ -68,7 +57,7 @@ class ActionModule(ActionBase):
         try:
             # Only where there will be a report to take them from, and hosts that it is about.
             remedies = "json" in arguments["formats"] and not arguments["bundle"] and not arguments["recorded_facts"]
-            asked = {**arguments, "remedies": remedies, "check_mode": self._task.check_mode, "command_options": _command_options(task_vars or {})}
+            asked = {**arguments, "remedies": remedies, "check_mode": self._task.check_mode, "command_options": run_options(task_vars or {})}
             now = datetime.datetime.now(datetime.timezone.utc)
             if arguments["check_only"]:
                 check_settings(asked, collection_version(), now)

@@ -26,7 +26,7 @@ from ._backup_options import offsite_of, selections_of
 from ._backup_run import set_row
 from ._backup_store import BackupStore, StoredSet, read_manifest
 from ._database_facts import Facts
-from ._discovery import Selection, Stack, discover
+from ._discovery import Selection, Stack, discover, typed_compose
 from ._engine import Engine, EngineOptions
 from ._envelope import CheckError, human_bytes
 from ._maintenance import window_while
@@ -211,11 +211,22 @@ def _restore(engine: Engine, stack: Stack, store: BackupStore, request: Request,
 
 
 def _next_steps(request: Request, machinery: Restore, journal: Journal) -> list[str]:
-    steps = [f"To go back within {request.keep_old_hours:g} h: restore_rollback: true"] if machinery.kept else []
+    steps = [f"To go back within {request.keep_old_hours:g} h: `{rollback_command(request, machinery.stack.name)}`"] if machinery.kept else []
     if journal.data.get("files"):
-        compose = machinery.instances[0].compose
-        steps.append(f"To have the restored configuration take effect: cd {shlex.quote(str(machinery.stack.working_dir))} && {compose} up -d")
+        labels = next((container.labels for container in machinery.stack.siblings), {})
+        steps.append(f"To have the restored configuration take effect, on the host: `{typed_compose(labels, 'up -d')}`")
     return steps
+
+
+def rollback_command(request: Request, project: str) -> str:
+    """Return the command that swaps the data of before the restore back in, with what it takes to find them."""
+    values = {"restore_rollback": "true", "restore_confirm": project}
+    if any(selection.project_name or selection.project_src for selection in request.selections):
+        values["restore_project_name"] = project
+    if request.root != DEFAULT_ROOT:
+        values["restore_root"] = request.root
+    pairs = [word for name, value in values.items() for word in ("-e", f"{name}={value}")]
+    return shlex.join(["ansible-playbook", "stackops.runbook.restore", "--become", *pairs])
 
 
 def _journal_row(journal: Journal) -> Row:

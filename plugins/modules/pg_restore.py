@@ -253,7 +253,7 @@ sets:
   type: list
   elements: dict
 next_steps:
-  description: What a person should do next.
+  description: What a person should do next. Commands are between backticks.
   returned: always
   type: list
   elements: str

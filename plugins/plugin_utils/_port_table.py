@@ -17,6 +17,7 @@ Facts = t.Mapping[str, t.Any]
 
 _COLOURS = {"critical": "1;31", "warning": "1;33", "unknown": "35", "ok": "32", "dim": "2", "bold": "1"}
 _WORST_FIRST = ("critical", "warning", "unknown", "ok")
+_FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6"}
 _MAXIMUM_BAD = 40
 _MAXIMUM_WIDTH_OF_NAME = 28
 
@@ -194,8 +195,10 @@ class _Table:
             return []
         by_verdict: dict[str, list[str]] = {}
         for line in lines:
-            verdicts = " / ".join(dict.fromkeys(self._verdict(row) for row in line.cells.values()))
-            by_verdict.setdefault(verdicts, []).append(f"{line.port} {line.owner}")
+            verdicts = {_FAMILIES[family]: self._verdict(row) for family, row in sorted(line.cells.items())}
+            same = len(set(verdicts.values())) == 1
+            verdict = next(iter(verdicts.values())) if same else "; ".join(f"{family} {text}" for family, text in verdicts.items())
+            by_verdict.setdefault(verdict, []).append(f"{line.port} {line.owner}")
         text = []
         for verdict, ports in by_verdict.items():
             shown = ", ".join(ports[:6]) + (f" (+{len(ports) - 6})" if len(ports) > 6 else "")

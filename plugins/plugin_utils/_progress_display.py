@@ -25,7 +25,9 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.playbook.task import Task
 
 from ..module_utils._envelope import human_bytes
-from ._text import harmless
+from ._command_line import with_options
+from ._run_options import run_options
+from ._text import harmless, split_commands
 from ._time_limit import HostTimeout, time_limit
 
 Result = dict[str, t.Any]
@@ -309,16 +311,28 @@ def module_result(result: Result, limit_seconds: int) -> Result:
 # -- what is said at the end ----------------------------------------------------------------------------------------------
 
 
-def closing_lines(host: str, result: t.Mapping[str, t.Any]) -> list[str]:
-    """Return what to tell the operator of *result*: the summary, the plan of check mode, and the sets that were asked for."""
+def closing_lines(host: str, result: t.Mapping[str, t.Any], options: str = "") -> list[str]:
+    """Return what to tell the operator of *result*: the summary, the plan of check mode, and the sets that were asked for.
+
+    Commands of Ansible among what to do next get *options*, with which this run reached *host*.
+    """
     lines = [f"{host}: {harmless(str(result['summary']))}"] if result.get("summary") and not result.get("failed") else []
     for entry in [result, *_mappings(result.get("stacks"))]:
         lines += [f"{host}:   {harmless(step)}" for step in _plan(entry.get("plan"))]
         lines += [f"{host}:   {_set_line(found)}" for found in _mappings(entry.get("sets"))]
         lines += [f"{host}: warning: {harmless(str(warning))}" for warning in _list(entry.get("warnings")) if entry is not result]
-    lines += [f"{host}:   next: {harmless(str(step))}" for step in _list(result.get("next_steps"))]
+    there = " ".join(part for part in (options, f"--limit {shlex.quote(host)}") if part)
+    lines += [f"{host}:   {line}" for step in _list(result.get("next_steps")) for line in _next_lines(with_options(harmless(str(step), 2000), there))]
     # What is said of the only stack is said of the whole as well: once is enough.
     return list(dict.fromkeys(lines))
+
+
+def _next_lines(step: str) -> list[str]:
+    """Return a step as prose, and each command on a line of its own, so that it can be copied."""
+    lines: list[str] = []
+    for kind, part in split_commands(step):
+        lines.append(f"$ {part.strip()}" if kind == "command" else part.strip() if lines else f"next: {part.strip()}")
+    return lines
 
 
 def _list(value: t.Any) -> list[t.Any]:
@@ -365,6 +379,6 @@ def run_with_progress(action: t.Any, module_name: str, task_vars: Result, limit_
     else:
         result = WatchedRun(action, module_name, task_vars).run(arguments, limit_seconds)
     if not action._task.no_log:
-        for line in closing_lines(str(task_vars.get("inventory_hostname", "")), result):
+        for line in closing_lines(str(task_vars.get("inventory_hostname", "")), result, run_options(task_vars)):
             action._display.display(line)
     return result

@@ -18,6 +18,7 @@ from ansible_collections.stackops.runbook.plugins.module_utils._ignores import I
 from ansible_collections.stackops.runbook.plugins.module_utils._image_scan import (
     ImageRow,
     ImageScanOptions,
+    _rebuild,
     base_time,
     image_facts,
     rescanned,
@@ -285,3 +286,10 @@ def test_what_the_controller_found_takes_the_place_of_no_scan() -> None:
     facts = rescanned(json.loads(json.dumps(unscanned)), report(), SCANNER, options(only_fixed=False))
     assert (facts["status"], facts["scanned"], facts["error"], facts["scanner"]["on"]) == ("critical", True, None, "controller")
     assert facts["updates"] == unscanned["updates"]
+
+
+def test_all_services_of_the_project_get_the_image_that_is_built_anew() -> None:
+    labels = {"com.docker.compose.project": "shop", "com.docker.compose.project.working_dir": "/srv/shop"}
+    assert _rebuild(labels, ["shop/backend", "other/backend", "shop/worker"]) == (
+        "cd /srv/shop && docker compose -p shop build --pull --no-cache backend worker && docker compose -p shop up --detach backend worker"
+    )

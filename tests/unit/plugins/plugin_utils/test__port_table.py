@@ -51,6 +51,12 @@ def test_bad_ports_come_first_and_the_others_are_summed_up():
     assert text.index("9000/tcp") < text.index("In order: open, as meant – 22/tcp") < text.index("In order: filtered – 80/tcp shop/api, 81/tcp shop/api")
 
 
+def test_a_port_in_order_says_which_family_is_open() -> None:
+    text = table(row(22, kind="exposed_no_firewall"), row(22, family="ipv6"), row(80), row(80, family="ipv6"))
+    assert "In order: IPv4 open, no firewall; IPv6 filtered – 22/tcp shop/api" in text
+    assert "In order: filtered – 80/tcp shop/api" in text
+
+
 def test_a_command_is_whole_whatever_the_width():
     command = "iptables " + "-m comment " * 20 + "-j DROP"
     assert f"$ {command}\n" in table(bad(fix=[{"action": "raw_drop", "text": "Or do this.", "commands": [command]}]))

@@ -267,16 +267,18 @@ def test_what_is_told_at_the_end() -> None:
         "summary": "2 sets",
         "stacks": [{"warnings": ["a log was cut"], "sets": [found], "plan": ["check"]}],
         "plan": ["check", "restore\x1b[2J beside"],
-        "next_steps": ["look at the application"],
+        "next_steps": ["look at the application", "To go back within 24 h: `ansible-playbook stackops.runbook.restore -e restore_rollback=true`"],
         "warnings": ["Ansible's own"],
     }
-    assert closing_lines("web1", result) == [
+    assert closing_lines("web1", result, "-i 'my hosts.yml'") == [
         "web1: 2 sets",
         "web1:   check",
         "web1:   restore beside",
         "web1:   20261123T160139Z-7f3a decodable 2 KiB suspect",
         "web1: warning: a log was cut",
         "web1:   next: look at the application",
+        "web1:   next: To go back within 24 h:",
+        "web1:   $ ansible-playbook -i 'my hosts.yml' --limit web1 stackops.runbook.restore -e restore_rollback=true",
     ]
     assert closing_lines("web1", {"failed": True, "summary": "no"}) == []
 
