@@ -80,6 +80,19 @@ def test_a_finding_has_the_action_that_puts_it_right(rules):
     assert "remediation" not in row["findings"][0]
 
 
+@pytest.mark.parametrize(("policy", "advised"), [("unless-stopped", False), ("always", False), ("on-failure", True), ("no", True)])
+@pytest.mark.parametrize(("language", "words"), [("en", "someone stopped it"), ("zh_TW", "someone stopped it")])
+def test_a_restart_policy_is_advised_only_where_it_is_another_one(rules, policy, advised, language, words):
+    cause = {"code": "terminated", "confidence": "high", "summary": "someone stopped it (docker stop)"}
+    stopped = [container(name, status="critical", state="exited", exit_code=0, restart_policy=policy, cause=cause) for name in ("db", "api")]
+    down = {"name": "shop/db", "project": "shop", "service": "db", "status": "critical", "reachable": False, "failure": "not-running", "message": "exited"}
+    given_facts = facts(compose={**COMPOSE, "status": "critical", "containers": stopped}, postgres={"instances": [down]})
+    found = {finding["rule"]: finding for finding in judge_host(rules, "web1", given_facts, {"now": NOW, "language": language})["findings"]}
+    for rule in ("database-down", "container-stopped"):
+        assert any("restart: unless-stopped" in step for step in found[rule]["fix"]) == advised
+        assert words in found[rule]["cause"]
+
+
 @pytest.mark.parametrize(("role", "expected"), [("postgres", "health_check"), ("application", None)])
 def test_an_action_is_only_named_where_it_fits(rules, role, expected):
     service = {"name": "db", "role": role, "status": "ok", "has_healthcheck": False, "one_shot": False, "missing": False}
