@@ -501,6 +501,10 @@ def _written_before(result: _Result, start: float) -> t.Optional[float]:
     return written if written < start else None
 
 
+def _last_error(window: Period) -> t.Optional[float]:
+    return max((group.last for group in window.groups.values() if group.level >= ERROR), default=None)
+
+
 def _source_facts(result: _Result, options: LogOptions, start: float, end: float, now: float, redactor: Redactor, kinds: _Kinds) -> Facts:
     window, tally = result.tally.window, result.tally
     errors = window.errors + (window.warnings if options.minimum_level <= WARNING else 0)
@@ -544,6 +548,7 @@ def _source_facts(result: _Result, options: LogOptions, start: float, end: float
         "warnings": window.warnings,
         "error_percent": percent,
         "errors_per_minute": per_minute,
+        "last_error_at": rfc3339(_last_error(window)),
         "peak_minute": peak["minute"] if peak else None,
         "peak_minute_errors": peak["errors"] if peak else 0,
         "baseline_errors": tally.baseline.errors if known else None,

@@ -13,6 +13,7 @@ import math
 import re
 import typing as t
 
+from ._envelope import rfc3339
 from ._log_formats import LazyPattern
 
 #: Buckets grow by 4 %, so a percentile is at most 2 % off, whatever was merged.
@@ -112,6 +113,7 @@ class RequestTally:
 
     def __init__(self, slow_ms: float) -> None:
         self.slow_ms = slow_ms
+        self.last_failed: t.Optional[float] = None
         self.paths: dict[tuple[str, str], _PathTally] = {}
         self._buckets: dict[float, _Buckets] = {}
         self._masked: dict[tuple[bytes, bytes, bytes], _PathTally] = {}
@@ -124,12 +126,18 @@ class RequestTally:
             of_path.histogram.add(duration_ms)
             of_path.slow += duration_ms >= self.slow_ms
 
-    def add_many(self, found: t.Iterable[tuple[bytes, ...]], places: t.Mapping[str, int], scale: float) -> None:
-        """Count requests whose values stand in tuples at *places*; durations times *scale* are milliseconds.
+    def failed_at(self, moment: float) -> None:
+        """Know that a request was answered with 5xx at *moment*."""
+        if self.last_failed is None or moment > self.last_failed:
+            self.last_failed = moment
+
+    def add_many(self, found: t.Iterable[tuple[bytes, ...]], places: t.Mapping[str, int], scale: float) -> bool:
+        """Count requests whose values stand in tuples at *places*; durations times *scale* are milliseconds. Return whether one failed with 5xx.
 
         :raises ValueError: a value is no number; then some have been counted.
         """
         status, method, path, duration = (places.get(name, -1) for name in ("status", "method", "path", "duration"))
+        failed = False
         sorted_out: dict[tuple[bytes, bytes], list[tuple[bytes, ...]]] = {}
         for values in found:
             verb = values[method] if method >= 0 else b""
@@ -144,8 +152,10 @@ class RequestTally:
             of_path = self._of(verb[:10], way)
             for code, count in collections.Counter([values[status] for values in several]).items():
                 of_path.statuses[int(code)] = of_path.statuses.get(int(code), 0) + count
+                failed = failed or int(code) >= 500
             if duration >= 0:
                 self._add_durations(of_path, [values[duration] for values in several], scale)
+        return failed
 
     def _add_durations(self, of_path: _PathTally, texts: list[bytes], scale: float) -> None:
         buckets = self._buckets.get(scale)
@@ -200,6 +210,7 @@ class RequestTally:
             "slow_percent": round(100 * slow / every.count, 3) if every.count else None,
             "errors_5xx": failed,
             "errors_5xx_percent": round(100 * failed / requests, 3) if requests else None,
+            "last_5xx_at": rfc3339(self.last_failed),
             "client_errors_4xx": sum(count for status, count in statuses.items() if 400 <= status < 500),
             "unauthorized_401": statuses.get(401, 0),
             **_latencies(every, p99=True),

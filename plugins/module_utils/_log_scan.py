@@ -64,6 +64,7 @@ MAX_RUNS = 60
 BLOCKS_WITHOUT_RUNS = 8
 # An access line as the message of a JSON record.
 _QUOTED = LazyPattern(rb' HTTP/[\d.]{1,5}\\{1,3}" \d{3}')
+_SERVER_ERROR = LazyPattern(rb"(?<!\d)5\d\d(?!\d)")
 _DIGITS = {ord(digit): "0" for digit in "123456789"}
 _MASK = LazyPattern(
     r"""'[^'\n]{1,200}'|"[^"\n]{1,200}"|[\w.+-]{1,64}@[\w-]{1,64}\.[\w.]{1,64}"""
@@ -158,6 +159,8 @@ class Tally:
             period.unlevelled += 1
         if record.status is not None and self.requests is not None and period is self.window:
             self.requests.add(record.method, record.path, record.status, record.duration_ms)
+            if record.status >= 500:
+                self.requests.failed_at(moment)
 
     def add_harmless(self, minute: int, count: int) -> None:
         """Count records below warning of one whole minute (since the epoch)."""
@@ -383,6 +386,8 @@ class Scanner:
         # What stands for harmless lines, with the minute, where no period cuts it; and how often it was there.
         self._good: dict[bytes, int] = {}
         self._harmless: collections.Counter[bytes] = collections.Counter()
+        # The last block with failed requests among those that were counted together.
+        self._failed: t.Optional[tuple[bytes, int, int]] = None
 
     def learn(self, lines: t.Sequence[bytes]) -> None:
         """Learn from sample *lines* how harmless lines begin; some of them, evenly spread, are enough."""
@@ -548,13 +553,26 @@ class Scanner:
         if self.tally.requests is not None and requests:
             groups = self._layouts[0].request_groups
             scale = next((float(name.partition("*")[2]) for name in groups if "*" in name), 1.0)
-            self.tally.requests.add_many(requests, {name.partition("*")[0]: number for number, name in enumerate(groups)}, scale)
+            if self.tally.requests.add_many(requests, {name.partition("*")[0]: number for number, name in enumerate(groups)}, scale):
+                self._failed = (data, start, end)
         return True
 
     def finish(self) -> None:
         """Count what is still held back."""
         self.assembler.finish()
         self._flush()
+        if self._failed is not None:
+            self._date_last_failed(*self._failed)
+
+    def _date_last_failed(self, data: bytes, start: int, end: int) -> None:
+        """Learn when the last request failed of a block whose requests were counted together, without their times."""
+        for match in reversed(list(_SERVER_ERROR.finditer(data, start, end))):
+            until = data.find(b"\n", match.end(), end)
+            dummy, record, when, dummy2 = self.assembler.read(data[data.rfind(b"\n", start, match.start()) + 1 : until if until >= 0 else end])
+            moment = when if record is None or record.time is None else record.time
+            if self.tally.requests is not None and record is not None and (record.status or 0) >= 500 and moment is not None:
+                self.tally.requests.failed_at(moment)
+                return
 
     def _flush(self) -> None:
         for key, count in self._harmless.items():

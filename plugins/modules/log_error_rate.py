@@ -298,6 +298,11 @@ sources:
       type: float
       returned: always
       sample: 0.617
+    last_error_at:
+      description: When the newest of the errors was written. Null where there is none.
+      type: str
+      returned: always
+      sample: "2026-11-23T11:42:51Z"
     peak_minute:
       description: The minute with the most errors.
       type: str

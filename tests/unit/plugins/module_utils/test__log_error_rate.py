@@ -16,7 +16,7 @@ import typing as t
 
 import pytest
 from ansible_collections.stackops.runbook.plugins.module_utils import _log_error_rate as rate
-from ansible_collections.stackops.runbook.plugins.module_utils._envelope import Thresholds
+from ansible_collections.stackops.runbook.plugins.module_utils._envelope import Thresholds, rfc3339
 from ansible_collections.stackops.runbook.plugins.module_utils._log_error_rate import LogOptions, analyse, check_logs
 from ansible_collections.stackops.runbook.plugins.module_utils._log_sources import LogSource
 
@@ -244,6 +244,7 @@ def test_secrets_do_not_leave_the_host(tmp_path: pathlib.Path) -> None:
     logs, dummy = run(write(tmp_path / "app.log", [line(NOW - 5, "error", message) for message in messages]))
     assert "Canary" not in json.dumps(logs)
     assert logs["sources"][0]["errors"] == 3
+    assert logs["sources"][0]["last_error_at"] == rfc3339(NOW - 5)
 
 
 def test_requests_come_from_the_same_reading(tmp_path: pathlib.Path) -> None:
@@ -254,6 +255,7 @@ def test_requests_come_from_the_same_reading(tmp_path: pathlib.Path) -> None:
     dummy, requests = analyse([LogSource("a", "file", write(tmp_path / "app.log", lines), "shop", "api")], None, LogOptions(), now=NOW)
     source = requests["sources"][0]
     assert (source["requests"], source["slow"], source["errors_5xx"], source["service"]) == (2000, 1001, 200, "api")
+    assert source["last_5xx_at"] == rfc3339(NOW - 10)
     assert source["p50_ms"] == pytest.approx(1000, rel=0.03) and source["p99_ms"] == pytest.approx(1980, rel=0.03) and source["max_ms"] == 2000
     assert [(entry["path"], entry["count"]) for entry in source["paths"]] == [("/api/items/{id}", 2000)]
     assert source["status"] == "critical"

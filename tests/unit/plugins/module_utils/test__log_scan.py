@@ -139,7 +139,8 @@ def outcome(tally: Tally) -> dict[str, t.Any]:
         found[name + " groups"] = {key: (group.count, round(group.first, 3), round(group.last, 3)) for key, group in period.groups.items()}
     if tally.requests is not None:
         facts = tally.requests.facts()
-        found["requests"] = {**facts, "paths": sorted(map(str, facts["paths"]))}
+        # The last failed request of a block is the one that stands last, which in a log without order may be another.
+        found["requests"] = {**facts, "paths": sorted(map(str, facts["paths"])), "last_5xx_at": None}
     return found
 
 
@@ -321,6 +322,18 @@ def test_lines_in_order_of_time_are_counted_by_runs(step: int, monkeypatch: pyte
     assert (tally.window.lines, tally.window.errors, len(tally.window.minutes)) == (180, 1, 3)
     # Without the first line, which a piece may have only the end of, and the last.
     assert [sum(runs.values()) for runs in taken] == [177]
+
+
+@pytest.mark.parametrize("writer", sorted(set(WRITERS) - {"text", "docker-text"}))
+@pytest.mark.parametrize("piece", [997, 1 << 17])
+def test_the_last_failed_request_has_its_time_whichever_way_it_is_read(writer: str, piece: int) -> None:
+    happened = [Event(BEGIN + 200 + number, "info", f"order {number} 500", 503 if 1000 < number <= 1234 else 200, 5.0, False) for number in range(3000)]
+    data = "".join(WRITERS[writer](event) + "\n" for event in happened).encode()
+    for learn in (True, False):
+        tally, dummy = scan(data, learn, piece, window=(BEGIN, BEGIN + 4000))
+        assert tally.requests is not None and tally.requests.last_failed == pytest.approx(BEGIN + 200 + 1234, abs=0.002)
+    tally, dummy = scan(data.replace(b"503", b"404"), True, piece, window=(BEGIN, BEGIN + 4000))
+    assert tally.requests is not None and tally.requests.last_failed is None and tally.requests.facts()["last_5xx_at"] is None
 
 
 def test_the_fast_way_is_taken() -> None:
