@@ -84,10 +84,14 @@ def result(rows: list[Facts]) -> Facts:
     }
 
 
+def _ended(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
 def failure(rows: list[Facts], errors: t.Sequence[CheckError]) -> Facts:
     """Return what a module returns when something failed: what failed, and what to do."""
-    told = [f"{error.source}: {error.reason}" + (f" {error.hint}" if error.hint else "") for error in errors]
-    return {**result(rows), "failed": True, "status": "critical", "msg": "; ".join(told), "errors": [error.as_dict() for error in errors]}
+    told = " ".join([*(_ended(error.sentence) for error in errors[:-1]), *(error.sentence for error in errors[-1:])])
+    return {**result(rows), "failed": True, "status": "critical", "msg": told, "errors": [error.as_dict() for error in errors]}
 
 
 # -- backup ------------------------------------------------------------------------------------------------------------

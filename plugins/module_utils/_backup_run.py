@@ -354,13 +354,13 @@ class BackupRun:
                 row.update(found)
             except CheckError as error:
                 # The set and its copy are there: what has failed is only to make room.
-                row["warnings"].append(f"expired copies off the host stay: {error.source}: {error.reason} {error.hint}".rstrip())
+                row["warnings"].append(f"expired copies off the host stay: {error.sentence}")
         self.store.note_clock(time.time(), accept_jump=self.options.force_retention)
         if problems:
             first = problems[0]
             raise CheckError(first.source, f"{first.reason} (the set {stored.id} is kept at {stored.path})", first.hint, first.code)
         row["status"] = "warning" if row["warnings"] else "ok"
-        row["summary"] = f"{stored.id}: {row['rows']} rows, {human_bytes(stored.bytes)}, {stored.level}, {row['duration_seconds']:.1f} s"
+        row["summary"] = f"{stored.id}: {row['rows']} rows, {human_bytes(stored.bytes)}, {stored.level}, {row['duration_seconds']:.1f} s, in {stored.path}"
         return row
 
     def _pgbackrest(self, stanza: str) -> str:

@@ -38,7 +38,8 @@ class CheckError(Exception):
     @property
     def sentence(self) -> str:
         """What was tried, what came back, and what to do, as one line of text."""
-        return f"{self.source}: {self.reason}.{f' {self.hint}' if self.hint else ''}"
+        end = "" if self.reason.endswith((".", "!", "?", "…")) else "."
+        return f"{self.source}: {self.reason}{end}{f' {self.hint}' if self.hint else ''}"
 
     def as_dict(self) -> dict[str, str]:
         """Return the entry for the ``errors`` list of an envelope."""

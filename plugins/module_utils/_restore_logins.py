@@ -48,7 +48,7 @@ def warnings_later(engine: Engine, stack: Stack, live: t.Mapping[str, t.Collecti
     try:
         config = read_config(stack)
     except CheckError as error:
-        return [f"whether the applications can log in with the restored configuration is not known: {error.source}: {error.reason}. {error.hint}"]
+        return [f"whether the applications can log in with the restored configuration is not known: {error.sentence}"]
     if not config.complete:
         return ["whether the applications can log in with the restored configuration is not known: this Compose tells only names of services"]
     environments = {name: service.environment for name, service in config.services.items()}

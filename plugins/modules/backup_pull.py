@@ -159,7 +159,7 @@ def main() -> None:
         else:
             result = {"sets": sets_to_copy(root, module.params["projects"], module.params["set"])}
     except CheckError as error:
-        module.fail_json(msg=f"{error.source}: {error.reason}. {error.hint}".strip())
+        module.fail_json(msg=error.sentence)
     module.exit_json(changed=False, **result)
 
 

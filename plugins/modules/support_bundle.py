@@ -177,7 +177,7 @@ def main() -> None:
     try:
         result = collect_bundle(options, module.params["directory"])
     except CheckError as error:
-        module.fail_json(msg=f"{error.source}: {error.reason}. {error.hint}".strip())
+        module.fail_json(msg=error.sentence)
     module.exit_json(changed=False, **result)
 
 

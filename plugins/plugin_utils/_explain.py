@@ -9,15 +9,18 @@
 from __future__ import annotations
 
 import difflib
+import re
 import typing as t
 
 from ._rules import CATEGORIES, Rule, RuleSet
+from ._text import harmless
 
 _WORDS: dict[str, dict[str, str]] = {
     "en": {
         "severity": "Severity", "category": "Category", "means": "Means", "over": "Looks at", "when": "Fires when", "requires": "Needs to know",
         "thresholds": "Thresholds", "evidence": "Shows", "do": "Do", "check": "Check", "explains": "Explains", "tests": "Its tests",
         "references": "See", "file": "File", "colon": ": ", "unknown": "There is no rule {rule}.", "near": "Did you mean {near}?",
+        "list": "All rules: https://github.com/stackops/runbook/blob/main/docs/rules.md",
         "same-object": "the same object", "same-service": "the same service", "same-stack": "the same stack", "dependants": "services that need it",
         "same-host": "the same host", "from_facts": "as severe as {text}", "info": "info", "warning": "warning", "critical": "critical", "none": "none",
         "rules": "Rules", "rule": "rule", "title": "finding",
@@ -26,6 +29,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "severity": "嚴重程度", "category": "類別", "means": "意義", "over": "檢查對象", "when": "成立條件", "requires": "需要的資料",
         "thresholds": "門檻", "evidence": "證據", "do": "處理", "check": "確認", "explains": "可解釋", "tests": "規則的測試",
         "references": "參考", "file": "檔案", "colon": "：", "unknown": "沒有規則 {rule}。", "near": "是不是要找 {near}？",
+        "list": "所有規則：https://github.com/stackops/runbook/blob/main/docs/rules.zh-TW.md",
         "same-object": "同一對象", "same-service": "同一服務", "same-stack": "同一套 stack", "dependants": "需要它的服務",
         "same-host": "同一主機", "from_facts": "取自 {text}", "info": "資訊", "warning": "警告", "critical": "嚴重", "none": "無",
         "rules": "規則", "rule": "規則", "title": "發現",
@@ -45,10 +49,20 @@ def find_rule(ruleset: RuleSet, rule_id: str, language: str) -> Rule:
     rule = ruleset.rules.get(rule_id)
     if rule is None:
         words = _WORDS[language]
-        near = difflib.get_close_matches(rule_id, ruleset.rules, 3) or [name for name in ruleset.rules if rule_id and rule_id in name][:3]
-        message = words["unknown"].format(rule=rule_id)
-        raise UnknownRule(f"{message} {words['near'].format(near=', '.join(near))}" if near else message)
+        asked = re.sub(r"[\s_]+", "-", rule_id.strip().lower())
+        near = _near(asked, list(ruleset.rules))
+        told = [words["unknown"].format(rule=harmless(rule_id, 100)), *([words["near"].format(near=", ".join(near))] if near else []), words["list"]]
+        raise UnknownRule(" ".join(told))
     return rule
+
+
+def _near(asked: str, names: t.Sequence[str]) -> list[str]:
+    """Return up to three names: those that hold what was *asked* for, those that are written nearly so, those with most of its words."""
+    words = [word for word in asked.split("-") if len(word) > 2]
+    shared = {name: sum(word in name for word in words) for name in names}
+    holding = [name for name in names if asked and asked in name]
+    alike = sorted((name for name in names if shared[name]), key=lambda name: -shared[name])
+    return list(dict.fromkeys([*holding, *difflib.get_close_matches(asked, names, 3), *alike]))[:3]
 
 
 def explain_rule(rule: Rule, language: str) -> str:

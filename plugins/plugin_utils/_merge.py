@@ -133,7 +133,9 @@ def read_inputs(paths: t.Sequence[t.Union[str, pathlib.Path]]) -> Inputs:
                 except (OSError, ValueError) as error:
                     problems[str(file)] = harmless(str(getattr(error, "strerror", None) or error), 300)
     if not usable:
-        lines = [f"{path}: {reason}" for path, reason in problems.items()] or ["no report was named"]
+        lines = [f"{path}: {reason}" for path, reason in problems.items()] or [
+            "no report was named: give their paths, for example -e merge_reports_from=slices/ (tasks_from: merge of the role: diagnose_merge_from)"
+        ]
         raise MergeError("There is no report to merge:\n" + "\n".join(lines))
     newest_first = sorted(sorted(usable.values(), key=lambda entry: entry.path), key=lambda entry: _moment(entry.generated_at), reverse=True)
     return Inputs(tuple(newest_first), problems)

@@ -10,7 +10,8 @@ import pytest
 from ansible_collections.stackops.runbook.plugins.plugin_utils._explain import UnknownRule, explain_rule, find_rule, rules_page
 from ansible_collections.stackops.runbook.plugins.plugin_utils._rules import load_rules
 
-RULES = load_rules([pathlib.Path(__file__).resolve().parents[4] / "roles/diagnose/rules"])
+ROOT = pathlib.Path(__file__).resolve().parents[4]
+RULES = load_rules([ROOT / "roles/diagnose/rules"])
 
 
 def test_a_rule_is_explained_with_thresholds_and_tests():
@@ -40,10 +41,26 @@ def test_every_rule_can_be_explained(rule, language):
     assert explain_rule(RULES.rules[rule], language).count("\n") > 8
 
 
-@pytest.mark.parametrize(("asked", "near"), [("databse-down", "database-down"), ("oom", "container-oom-killed")])
+@pytest.mark.parametrize(
+    ("asked", "near"),
+    [
+        ("databse-down", "database-down"),
+        ("oom", "container-oom-killed"),
+        ("Database_Down", "database-down"),
+        ("login", "login-rejected"),
+        ("my postgres login", "database-login-rejected"),
+    ],
+)
 def test_a_rule_that_is_not_there_is_told_with_those_that_are_near(asked, near):
     with pytest.raises(UnknownRule, match=near):
         find_rule(RULES, asked, "en")
+
+
+@pytest.mark.parametrize(("language", "page"), [("en", "docs/rules.md"), ("zh_TW", "docs/rules.zh-TW.md")])
+def test_whoever_asks_for_no_rule_at_all_is_told_where_they_are(language, page):
+    with pytest.raises(UnknownRule) as caught:
+        find_rule(RULES, "qqq", language)
+    assert str(caught.value).endswith(page) and (ROOT / page).is_file()
 
 
 @pytest.mark.parametrize("language", ["en", "zh_TW"])

@@ -141,7 +141,7 @@ def test_what_cannot_be_used_is_told_with_its_reason_and_stops_nothing(tmp_path:
 def test_nothing_to_merge_is_an_error_with_every_reason(tmp_path: pathlib.Path) -> None:
     (tmp_path / "empty").mkdir()
     bad = broken(tmp_path / "bad.json", b"{")
-    for inputs, part in (([tmp_path / "empty", bad], "no report in this directory"), ([], "no report was named")):
+    for inputs, part in (([tmp_path / "empty", bad], "no report in this directory"), ([], "merge_reports_from")):
         with pytest.raises(DiagnosisError, match=part):
             diagnosis(tmp_path / "merged").merge([str(path) for path in inputs])
 
