@@ -59,13 +59,38 @@ def test_what_is_wrong_with_the_silences_is_said_before_anything_is_collected(tm
     assert "Collect | " not in said
 
 
+RULE = """
+schema: 1
+rules:
+  - id: always-there
+    category: host
+    severity: info
+    object: host
+    requires: [host.hostname]
+    when: "host.hostname != `null`"
+    title: {en: "There", zh_TW: "There"}
+    cause: {en: "There", zh_TW: "There"}
+    fix: {en: ["Look: `ansible-playbook stackops.runbook.diagnose --become`"], zh_TW: ["Look"]}
+    verify: {en: "`ansible all -m ping`", zh_TW: "`ansible all -m ping`"}
+    tests:
+      - {name: there, given: {host: {hostname: a}, facts: {}}, expect: fire}
+      - {name: not there, given: {facts: {}}, expect: unknown}
+"""
+
+
 def test_what_is_wrong_for_one_host_is_its_row_of_the_report(tmp_path: pathlib.Path) -> None:
     wrong = {"web2": {"diagnose_timeout_seconds": "soon"}, "web3": {"diagnose_window_seconds": "yesterday"}}
-    code, said = diagnose(tmp_path, {"web1": {}, **wrong})
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules/own.yml").write_text(RULE)
+    code, said = diagnose(tmp_path, {"web1": {}, **wrong}, "-e", json.dumps({"diagnose_rule_dirs": [str(tmp_path / "rules")]}))
     assert code == 0, said
     assert said.count("TASK [stackops.runbook.diagnose : Check the variables]") == 1
     hosts = json.loads((tmp_path / "latest/report.json").read_text())["hosts"]
     assert hosts["web1"]["facts"]["host"]["status"] != "unknown"
+    # Commands that are printed have the inventory of this run.
+    own = next(finding for finding in hosts["web1"]["findings"] if finding["rule"] == "always-there")
+    assert own["fix"] == [f"Look: `ansible-playbook -i {tmp_path}/inventory.yml stackops.runbook.diagnose --become`"]
+    assert own["verify"] == f"`ansible -i {tmp_path}/inventory.yml all -m ping`"
     for host, variable in (("web2", "timeout_seconds"), ("web3", "window_seconds")):
         assert hosts[host]["facts"] == {}
         assert variable in json.dumps(hosts[host])
