@@ -36,7 +36,9 @@ SECRET = "s3cret-Canary-9q"
 
 
 def _seeds(name: str) -> tuple[bytes, ...]:
-    return tuple(path.read_bytes() for path in sorted((pathlib.Path(__file__).parent / "seeds" / name).iterdir()))
+    """Return the seeds in the target's directory; what is no text is written in hexadecimal."""
+    paths = sorted((pathlib.Path(__file__).parent / "seeds" / name).iterdir())
+    return tuple(bytes.fromhex(path.read_text("ascii")) if path.suffix == ".hex" else path.read_bytes() for path in paths)
 
 
 @dataclasses.dataclass(frozen=True)
