@@ -167,9 +167,12 @@ def _understood(stack: Stack, completed: Completed, read: t.Callable[[bytes], t.
         document = read(completed.stdout)
         return parse_config(document if isinstance(document, dict) else {}, _enabled_profiles(stack))
     except (ValueError, RecursionError) as error:
-        where = f"cd {stack.working_dir or '.'} && docker compose config"
-        reason = f"what Compose makes of it cannot be understood: {error}"
-        raise CheckError(" ".join(stack.config_files) or stack.name, reason, f"Run it by hand and correct the file: {where}", "config-invalid") from error
+        raise _invalid(stack, f"what Compose makes of it cannot be understood: {error}") from error
+
+
+def _invalid(stack: Stack, reason: str) -> CheckError:
+    hint = f"Run it by hand and correct the file: cd {stack.working_dir or '.'} && docker compose config"
+    return CheckError(" ".join(stack.config_files) or stack.working_dir or stack.name, reason, hint, "config-invalid")
 
 
 def _read_yaml(yaml: t.Any, text: bytes) -> t.Any:
@@ -261,7 +264,7 @@ def parse_config(document: t.Mapping[str, t.Any], profiles: t.Collection[str] = 
         services = document.get("services") or {}
         return ComposeConfig({name: _service(name, services[name] or {}, profiles) for name in sorted(services)}, document.get("name"))
     except (AttributeError, TypeError, LookupError) as error:
-        raise ValueError(f"a part of it is of another kind than Compose has there ({error})") from error
+        raise ValueError(str(error)) from error
 
 
 def parse_depends_on_label(value: str) -> tuple[Dependency, ...]:
@@ -333,12 +336,7 @@ def _run(argv: list[str], stack: Stack, timeout_seconds: float) -> Completed:
     directory = stack.working_dir if stack.working_dir and os.path.isdir(stack.working_dir) else None
     completed = run_command(argv, timeout_seconds, cwd=directory)
     if completed.exit_code != 0:
-        raise CheckError(
-            " ".join(stack.config_files) or stack.working_dir or stack.name,
-            _last_error(completed.error_text) or f"exit code {completed.exit_code}",
-            f"Run it by hand and correct the file: cd {stack.working_dir or '.'} && docker compose config",
-            "config-invalid",
-        )
+        raise _invalid(stack, _last_error(completed.error_text) or f"exit code {completed.exit_code}")
     return completed
 
 

@@ -414,10 +414,7 @@ def _same_directory(labels: t.Mapping[str, str], project_src: str) -> bool:
 
 def _can_be_a_path(text: str) -> bool:
     """Say whether *text*, from a label, can be asked of the operating system at all."""
-    try:
-        return "\0" not in text and bool(os.fsencode(text))
-    except UnicodeEncodeError:
-        return False
+    return not re.search(r"[\0\ud800-\udfff]", text)
 
 
 def _config_files(labels: t.Mapping[str, str]) -> list[str]:

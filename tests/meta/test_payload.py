@@ -24,6 +24,7 @@ BIGGER_KIB = {
     "compose_service": 62,
     "container_hardening": 64,
     "database_reset": 129,
+    "debug_mode": 61,
     "log_requests": 71,
     "pg_backup": 178,
     "pg_restore": 254,
