@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import collections
+import json
 import pathlib
 import re
 
@@ -174,3 +175,17 @@ def test_page_shows_every_group_and_every_case(tmp_path):
     assert "Every diagnosis was a run of `ansible-playbook`." in page
     assert "missed at first" not in page
     assert (tmp_path / "accuracy.json").exists()
+
+
+# -- no tuning to the stacks that are measured -----------------------------------------------------------------------
+
+KNOWN_OF_THE_STACKS = (
+    "shop", "readers", "mydb", "holdings", "librarian", "order_events", "ix_order_events", "loans", "/api/v1/", "/v2/", "app.log", "api.log", "stackops-test",
+)  # fmt: skip
+
+
+def test_no_rule_knows_a_name_a_path_or_a_table_of_the_stacks_that_are_measured():
+    for path in sorted((ROOT / "roles/diagnose/rules").glob("*.yml")):
+        for rule in yaml.safe_load(path.read_text("utf-8"))["rules"]:
+            text = json.dumps({key: value for key, value in rule.items() if key != "tests"})
+            assert [word for word in KNOWN_OF_THE_STACKS if re.search(rf"(?<![a-z]){re.escape(word)}(?![a-z])", text)] == [], rule["id"]
