@@ -12,17 +12,14 @@ rule may be judged without it is for its ``requires`` to say. Their work is boun
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
 import functools
 import math
 import re
 import shlex
-import signal
 import sys
 import threading
-import time
 import typing as t
 import urllib.parse
 import warnings
@@ -33,6 +30,7 @@ except ImportError:  # Python 3.10 and older have it under this name.
     import sre_parse as _parser  # pylint: disable=deprecated-module
 
 from ._closures import Closure, ClosureCompiler, is_true
+from ._time_limit import alarm
 
 try:
     import jmespath
@@ -81,7 +79,7 @@ class _Pattern:
         if not self.slow or threading.current_thread() is not threading.main_thread():
             return self.compiled.search(subject) is not None
         try:
-            with _deadline(MAXIMUM_MATCH_SECONDS):
+            with alarm(MAXIMUM_MATCH_SECONDS, _TooLong()):
                 return self.compiled.search(subject) is not None
         except _TooLong:
             self.given_up = True
@@ -93,25 +91,6 @@ class _Pattern:
 
 class _TooLong(Exception):
     """The time for one match is over."""
-
-
-@contextlib.contextmanager
-def _deadline(seconds: float) -> t.Iterator[None]:
-    """Raise :class:`_TooLong` in the block when *seconds* are over; another alarm that waits meanwhile, as that of a task's time limit, goes on."""
-
-    def on_alarm(dummy_signal: int, dummy_frame: object) -> None:
-        raise _TooLong
-
-    begin = time.monotonic()
-    handler = signal.signal(signal.SIGALRM, on_alarm)
-    left, dummy = signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
-        if left:
-            signal.setitimer(signal.ITIMER_REAL, max(0.001, left - (time.monotonic() - begin)))
 
 
 @functools.lru_cache(maxsize=512)

@@ -24,32 +24,40 @@ class HostTimeout(BaseException):
 
 
 @contextlib.contextmanager
+def alarm(seconds: float, error: BaseException) -> t.Iterator[None]:
+    """Raise *error* in the block when *seconds* are over; another alarm that waits meanwhile goes on. It is for the main thread of a process."""
+
+    def on_alarm(dummy_signal: int, dummy_frame: object) -> None:
+        raise error
+
+    began = time.monotonic()
+    previous = signal.signal(signal.SIGALRM, on_alarm)
+    left, dummy = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+        if left:
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, left - (time.monotonic() - began)))
+
+
+@contextlib.contextmanager
 def time_limit(seconds: float) -> t.Iterator[None]:
     """Raise :class:`HostTimeout` in the block when *seconds* are over; 0 is no limit. It is for the main thread of a process.
 
     A limit around this one (a task's own ``timeout``) stays in force.
     """
-
-    def on_alarm(dummy_signal: int, dummy_frame: object) -> None:
-        raise HostTimeout(f"no end within {seconds:g} s")
-
     outer_left = signal.getitimer(signal.ITIMER_REAL)[0]
     if not seconds or 0 < outer_left <= seconds:
         yield
         return
-    began = time.monotonic()
-    previous = signal.signal(signal.SIGALRM, on_alarm)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    except HostTimeout as error:
-        _end_what_was_waited_for(error.__traceback__)
-        raise
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-        if outer_left:
-            signal.setitimer(signal.ITIMER_REAL, max(0.001, outer_left - (time.monotonic() - began)))
+    with alarm(seconds, HostTimeout(f"no end within {seconds:g} s")):
+        try:
+            yield
+        except HostTimeout as error:
+            _end_what_was_waited_for(error.__traceback__)
+            raise
 
 
 def _end_what_was_waited_for(traceback: t.Optional[types.TracebackType]) -> None:
