@@ -142,12 +142,12 @@ def _is_wanted(name: str, options: FactsOptions) -> bool:
     return name in options.collectors or (name == "logs" and "requests" in options.collectors)
 
 
-def _find_stacks(options: FactsOptions) -> tuple[t.Union[Engine, CheckError], list[Stack], Facts, t.Optional[CheckError]]:
-    """Return the engine or why there is none, the stacks, the ``engine`` envelope, and why no stack could be seen where that is so."""
+def _find_stacks(options: FactsOptions) -> tuple[t.Optional[Engine], list[Stack], Facts, t.Optional[CheckError]]:
+    """Return the engine if there is one, the stacks, the ``engine`` envelope, and why no stack could be seen where that is so."""
     try:
         engine = Engine.connect(options.engine)
     except CheckError as error:
-        return error, [], {"engine": {**_unknown("engine", error), "reachable": False, "failure": error.code}}, error
+        return None, [], {"engine": {**_unknown("engine", error), "reachable": False, "failure": error.code}}, error
     stacks: dict[str, Stack] = {}
     errors = []
     for selection in options.selections:
@@ -176,10 +176,9 @@ def selected(engine: Engine, selection: Selection) -> list[Stack]:
     raise error
 
 
-def _work(options: FactsOptions, engine: t.Union[Engine, CheckError], stacks: list[Stack], host: HostCollector) -> dict[str, t.Callable[[], Facts]]:
+def _work(options: FactsOptions, engine: t.Optional[Engine], stacks: list[Stack], host: HostCollector) -> dict[str, t.Callable[[], Facts]]:
     """Return what runs side by side, by collector; ``logs`` gives the ``requests`` as well."""
-    known = engine if isinstance(engine, Engine) else None
-    remote = known is not None and known.remote
+    remote = engine is not None and engine.remote
     postgres = PostgresOptions(
         servers=options.postgres,
         limits=Limits(session_seconds=options.timeout_seconds),
@@ -189,24 +188,24 @@ def _work(options: FactsOptions, engine: t.Union[Engine, CheckError], stacks: li
     logs = LogOptions(window_seconds=options.window_seconds, slow_request_ms=options.slow_request_ms, paths=options.log_paths)
     listening = _Once()
     work: dict[str, t.Callable[[], Facts]] = {
-        "http": functools.partial(collect_http, stacks, options.endpoints, remote=remote, engine=known),
-        "logs": functools.partial(_logs_and_requests, stacks, known, logs),
-        "postgres": functools.partial(collect_postgres, stacks, known, postgres),
-        "ports": functools.partial(collect_ports, stacks, known, listening),
-        "firewall": functools.partial(collect_firewall, stacks, known, options.firewall_expected, listening=listening),
-        "host": functools.partial(host.finish, stacks, known, [("declared", path) for path in options.log_paths]),
+        "http": functools.partial(collect_http, stacks, options.endpoints, remote=remote, engine=engine),
+        "logs": functools.partial(_logs_and_requests, stacks, engine, logs),
+        "postgres": functools.partial(collect_postgres, stacks, engine, postgres),
+        "ports": functools.partial(collect_ports, stacks, engine, listening),
+        "firewall": functools.partial(collect_firewall, stacks, engine, options.firewall_expected, listening=listening),
+        "host": functools.partial(host.finish, stacks, engine, [("declared", path) for path in options.log_paths]),
     }
-    if known is not None:
+    if engine is not None:
         work["engine"] = functools.partial(_compose_facts, stacks)
         containers = {container.id for stack in stacks for container in stack.siblings}
         kills = functools.partial(kernel_oom_kills, time.time() - _OOM_WINDOW_SECONDS, containers)
-        compose = ComposeCollector(stacks, known, ComposeOptions(kernel_oom_kills=kills))
+        compose = ComposeCollector(stacks, engine, ComposeOptions(kernel_oom_kills=kills))
         compose.begin()
         work["compose"] = compose.finish
-        work["database_logins"] = functools.partial(collect_logins, stacks, known, postgres)
-        work["pools"] = functools.partial(collect_pools, stacks, known, postgres)
-        work["migrations"] = functools.partial(collect_migrations, stacks, known)
-        work["links"] = functools.partial(collect_links, stacks, known)
+        work["database_logins"] = functools.partial(collect_logins, stacks, engine, postgres)
+        work["pools"] = functools.partial(collect_pools, stacks, engine, postgres)
+        work["migrations"] = functools.partial(collect_migrations, stacks, engine)
+        work["links"] = functools.partial(collect_links, stacks, engine)
     return work
 
 
