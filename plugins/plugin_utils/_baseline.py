@@ -14,6 +14,7 @@ again, whichever that is.
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
 import typing as t
 
@@ -36,10 +37,11 @@ _MAXIMUM_BYTES = 64 << 20
 
 
 class Baseline:
-    """What is known from before. *hosts* has, by host, ``report``, ``at`` and what is open there (``findings``); *row* finds a host's row."""
+    """What is known from before: all *hosts*, what is *open* on one of them (or on :data:`FLEET`), and its last *row* that has facts."""
 
-    def __init__(self, hosts: t.Mapping[str, Json], row: t.Callable[[str], t.Any], compared_with: t.Optional[str] = None) -> None:
-        self._hosts = hosts
+    def __init__(self, hosts: t.Iterable[str], open_on: t.Callable[[str], t.Any], row: t.Callable[[str], t.Any], compared_with: t.Optional[str] = None) -> None:
+        self.hosts = frozenset(hosts) - {FLEET}
+        self._open_on = open_on
         self._row = row
         self.compared_with = compared_with
 
@@ -47,12 +49,14 @@ class Baseline:
     def of_report(cls, report: t.Optional[t.Mapping[str, t.Any]]) -> Baseline:
         """Return what *report* alone says; where there is none, nothing is known."""
         if not report:
-            return cls({}, lambda dummy: None)
-        rows = report["hosts"]
-        entries = {FLEET: {"findings": _fired(report.get("fleet_findings"))}}
-        for host in rows:
-            entries[host] = _Lazy(rows, host)
-        return cls(entries, rows.get, report.get("generated_at"))
+            return cls((), lambda dummy: None, lambda dummy: None)
+        rows, of_fleet = report["hosts"], _fired(report.get("fleet_findings"))
+
+        def open_on(host: str) -> list[Json]:
+            row = rows.get(host)
+            return of_fleet if host == FLEET else _fired(row.get("findings")) if isinstance(row, dict) else []
+
+        return cls(rows, open_on, rows.get, report.get("generated_at"))
 
     @classmethod
     def read(cls, directory: pathlib.Path, latest: t.Optional[t.Mapping[str, t.Any]]) -> Baseline:
@@ -60,12 +64,8 @@ class Baseline:
         known = _known(directory)
         if known is None or latest is None:
             return cls.of_report(latest)
-        return cls(known, _Rows(directory, known).get, latest["generated_at"])
-
-    @property
-    def hosts(self) -> frozenset[str]:
-        """All hosts that are known of."""
-        return frozenset(host for host in self._hosts if host != FLEET)
+        rows = _Rows(directory, known, latest["hosts"])
+        return cls(known, lambda host: known.get(host, {}).get("findings"), rows.get, latest["generated_at"])
 
     def row(self, host: str) -> Row:
         """Return the last row of *host* that has facts; empty where there is none that can be read."""
@@ -74,33 +74,17 @@ class Baseline:
 
     def open(self, host: str) -> list[Json]:
         """Return what was found on *host* and not seen resolved since: ``id``, ``rule``, ``severity``, ``category``, ``object``, ``title``, ``since``."""
-        entry = self._hosts.get(host) or {}
-        return [finding for finding in _mappings(entry.get("findings")) if isinstance(finding.get("id"), str)]
-
-
-class _Lazy(dict[str, t.Any]):
-    """The entry of a host that is made from its row when it is asked for."""
-
-    def __init__(self, rows: t.Mapping[str, t.Any], host: str) -> None:
-        super().__init__()
-        self._rows, self._host = rows, host
-
-    def __bool__(self) -> bool:
-        return True
-
-    def get(self, key: str, default: t.Any = None) -> t.Any:
-        if key != "findings":
-            return default
-        row = self._rows.get(self._host)
-        return _fired(row.get("findings")) if isinstance(row, dict) else default
+        return [finding for finding in _mappings(self._open_on(host)) if isinstance(finding.get("id"), str)]
 
 
 class _Rows:
-    """Finds the last row of a host in the report that has it; a report is opened once."""
+    """Finds the last row of a host in the report that has it; a report is opened once, and *latest* are the rows of the one that is open already."""
 
-    def __init__(self, directory: pathlib.Path, known: t.Mapping[str, Json]) -> None:
+    def __init__(self, directory: pathlib.Path, known: t.Mapping[str, Json], latest: t.Mapping[str, t.Any]) -> None:
         self._directory, self._known = directory, known
         self._opened: dict[str, t.Mapping[str, t.Any]] = {}
+        with contextlib.suppress(OSError):
+            self._opened[os.readlink(directory / "latest")] = latest
 
     def get(self, host: str) -> t.Any:
         name = (self._known.get(host) or {}).get("report")

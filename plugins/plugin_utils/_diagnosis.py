@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import os
 import pathlib
 import re
@@ -78,12 +79,6 @@ def _recorded_row(path: pathlib.Path) -> Row:
     return {"reachable": True, "result": result}
 
 
-def _known(directory: pathlib.Path, recorded_facts: str) -> t.Optional[Baseline]:
-    """Return what a report in *directory* is compared with; nothing where the reports there are not of its kind."""
-    latest = read_previous(directory)
-    return Baseline.read(directory, latest) if continues(recorded_facts, latest) else None
-
-
 def _pairs(rows: Rows) -> t.Iterable[tuple[str, Row]]:
     return sorted(rows.items()) if isinstance(rows, t.Mapping) else rows
 
@@ -135,6 +130,15 @@ class Diagnosis:
         if wrong:
             raise DiagnosisError("\n".join(wrong))
 
+    @functools.cached_property
+    def _latest(self) -> t.Optional[Report]:
+        """The latest report in the directory, as it was before this one."""
+        return read_previous(self._arguments["report_dir"])
+
+    def _baseline(self, recorded_facts: str) -> t.Optional[Baseline]:
+        """Return what a report is compared with; nothing where the reports in the directory are not of its kind."""
+        return Baseline.read(pathlib.Path(self._arguments["report_dir"]), self._latest) if continues(recorded_facts, self._latest) else None
+
     @property
     def rule_count(self) -> int:
         """Number of rules in force."""
@@ -172,7 +176,7 @@ class Diagnosis:
         store = FactsStore(directory)
         previous: t.Union[Report, Baseline, None]
         if before is None:
-            previous = _known(directory, recorded_facts)
+            previous = self._baseline(recorded_facts)
         else:
             judged_before = ReportBuilder(self._options, None, self._rules, recorded_facts, store)
             for host, row in _pairs(before):
@@ -198,10 +202,9 @@ class Diagnosis:
         except MergeError as error:
             raise DiagnosisError(str(error)) from error
         directory = pathlib.Path(self._arguments["report_dir"])
-        previous = read_previous(directory)
         settings = [repr(self._arguments[name]) for name in ("language", "formats", "rule_dirs", "disabled_rules", "thresholds", "silences")]
         fingerprint = inputs.fingerprint(self._options.collection_version, *settings)
-        told_before = (previous or {}).get("merged")
+        told_before = (self._latest or {}).get("merged")
         if isinstance(told_before, dict) and told_before.get("fingerprint") == fingerprint:
             return None
         if self._arguments.get("check_mode"):
@@ -209,7 +212,7 @@ class Diagnosis:
         directory.mkdir(parents=True, exist_ok=True)
         options = dataclasses.replace(self._options, now=inputs.generated_at, silences=tuple(dict.fromkeys([*self._options.silences, *inputs.silences()])))
         recorded_facts = inputs.recorded_facts()
-        builder = ReportBuilder(options, _known(directory, recorded_facts), self._rules, recorded_facts, FactsStore(directory))
+        builder = ReportBuilder(options, self._baseline(recorded_facts), self._rules, recorded_facts, FactsStore(directory))
         for host, entries in inputs.places().items():
             row = row_of(host, entries[0])
             for finding in row["findings"]:
@@ -258,7 +261,7 @@ class Diagnosis:
 
     def write(self, report: Report) -> Written:
         """Write *report* in the formats asked for, and see to older ones."""
-        return publish(report, self._arguments["report_dir"], self._arguments["formats"], self._options, self._now, self._retention)
+        return publish(report, self._arguments["report_dir"], self._arguments["formats"], self._options, self._now, self._retention, self._latest)
 
     def summary(self, written: Written, color: bool) -> str:
         """Return what the operator sees on the terminal."""

@@ -17,7 +17,7 @@ from ._baseline import remember as keep_open
 from ._history import SHOWN_ENTRIES, entry_of, read_history, remember, tidy
 from ._html import render_html
 from ._judge import Options
-from ._report import continues, read_previous, write_report
+from ._report import continues, write_report
 
 Report = dict[str, t.Any]
 
@@ -47,16 +47,22 @@ class Written:
 
 
 def publish(
-    report: Report, directory: t.Union[str, pathlib.Path], formats: t.Sequence[str], options: Options, now: datetime.datetime, retention: Retention
+    report: Report,
+    directory: t.Union[str, pathlib.Path],
+    formats: t.Sequence[str],
+    options: Options,
+    now: datetime.datetime,
+    retention: Retention,
+    latest: t.Optional[Report],
 ) -> Written:
-    """Write *report* in *formats* under *directory* with the history of the runs before, and see to older reports.
+    """Write *report* in *formats* under *directory*, where *latest* is the one before, with the history of the runs before; see to older reports.
 
     The report is there whatever becomes of the history and of older reports: what goes wrong with these is told as *problem*.
     """
     parent = pathlib.Path(directory)
     entry = entry_of(report)
     # What was judged from a bundle says nothing of the hosts as they are: among reports that do, it is none of the series.
-    goes_on = continues(report["recorded_facts"], read_previous(parent))
+    goes_on = continues(report["recorded_facts"], latest)
     report["history"] = [*(read_history(parent)[1 - SHOWN_ENTRIES :] if goes_on else ()), entry]
     renderers = {"html": ("report.html", lambda content, dummy: render_html(content, options.language, now))}
     paths = write_report(report, parent, formats, options, renderers, is_latest=goes_on)
