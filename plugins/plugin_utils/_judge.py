@@ -365,7 +365,7 @@ def _candidate(host: str, rule: Rule, context: dict[str, t.Any], commands: Comma
     finding: Finding = {
         "id": finding_id(host, rule.id, item),
         "rule": rule.id,
-        "severity": _severity(rule, context),
+        "severity": _severity(rule, {**context, "evidence": evidence}),
         "result": "fire",
         "category": rule.category,
         "object": item,

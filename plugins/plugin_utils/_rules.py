@@ -291,12 +291,13 @@ class _Compiler:
         when = self._optional("when", context)
         evidence = self._evidence(context)
         roots = self._template_roots(context, evidence)
+        with_evidence = mapping_of({**context.children, "evidence": mapping_of(dict.fromkeys(evidence, ANY), "evidence")})
         confidence = source.get("confidence", "high")
         rule = Rule(
             id=self.rule_id,
             category=self._choice("category", CATEGORIES, "host"),
             severity=self._choice("severity", SEVERITIES, "info"),
-            severity_from=self._optional("severity_from", context),
+            severity_from=self._optional("severity_from", with_evidence),
             scope=scope,
             for_each=for_each,
             object=self._object(roots),
@@ -310,7 +311,7 @@ class _Compiler:
             cause={language: templates[0] for language, templates in self._by_language("cause", roots).items()},
             fix=self._by_language("fix", roots, many=True),
             verify={language: templates[0] for language, templates in self._by_language("verify", roots, optional=True).items()},
-            remediation=self._remediation(mapping_of({**context.children, "evidence": mapping_of(dict.fromkeys(evidence, ANY), "evidence")})),
+            remediation=self._remediation(with_evidence),
             suppresses=self._suppressions(context),
             since=self._optional("since", context),
             references=tuple(self._texts("references")),
