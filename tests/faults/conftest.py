@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 import shutil
 import tempfile
@@ -14,10 +13,7 @@ import typing as t
 
 import pytest
 
-from tests.support.backup_stack import BackupStack
-
-#: Two runs on one engine need names and ports of their own.
-PREFIX, PORT = os.environ.get("FAULTS_PREFIX", "vault"), int(os.environ.get("FAULTS_PORT", "8200"))
+from tests.support.backup_stack import PORT, PREFIX, BackupStack
 
 
 def _running(stack: BackupStack) -> t.Iterator[BackupStack]:

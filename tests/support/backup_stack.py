@@ -25,6 +25,8 @@ from testbedlib.console import run, wait_until  # noqa: E402
 
 RUNNER = ROOT / "tests" / "support" / "backup_runner.py"
 CACHE = ROOT / ".cache" / "backup"
+#: Two runs on one engine need names and ports of their own.
+PREFIX, PORT = os.environ.get("FAULTS_PREFIX", "vault"), int(os.environ.get("FAULTS_PORT", "8200"))
 #: What :mod:`backup_runner` takes beside the options of the modules.
 RUNNER_OPTIONS = ("kill_after", "terminate_in", "check_mode", "clock_shift_seconds", "usual_priority", "split_bytes")
 
@@ -61,13 +63,14 @@ class BackupStack:
     def up(self, fresh: bool = True, **more: t.Any) -> None:
         """Start it with *fresh* data or what there is, on images that are built where they are missing; *more* are other options of the stack."""
         images.ensure(("app:latest", f"postgres:{self.postgres}"))
-        if fresh:
-            self.down()
         options = StackOptions(
             project=self.project, port=self.port, database_image=images.CATALOGUE[f"postgres:{self.postgres}"].reference,
             health_interval="1s", health_retries=3, health_start_period="5s", seed_orders=200, seed_events=5000, **more,
         )  # fmt: skip
         render(self.directory, options)
+        if fresh:
+            # After rendering: what a run of another checkout left is known by the name of the project, not by this directory.
+            self.down()
         self._compose("up", "-d", *self.services)
         self.wait_until_well()
 
