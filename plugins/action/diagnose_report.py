@@ -32,6 +32,7 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "recorded_facts": {"type": "path"},
     "bundle": {"type": "path"},
     "compare_bundle": {"type": "path"},
+    "compare_with": {"type": "path"},
     "merge": {"type": "list", "elements": "path"},
     "keep_reports": {"type": "int", "default": 0},
     "keep_days": {"type": "float", "default": 0},

@@ -83,7 +83,8 @@ class ImageRow:
     created_at: t.Optional[datetime.datetime] = None
     base_created_at: t.Optional[datetime.datetime] = None
     size_bytes: t.Optional[int] = None
-    rebuild: t.Optional[str] = None
+    source: t.Optional[str] = None
+    renew: t.Optional[str] = None
     report: t.Optional[ScannerReport] = None
     scanner: t.Optional[Scanner] = None
     scanned_on: str = "target"
@@ -102,8 +103,6 @@ def collect_images(engine: Engine, stacks: t.Sequence[Stack], more: t.Sequence[s
             service = f"{container.project}/{container.service}"
             if service not in row.services:
                 row.services.append(service)
-    for image, made_with in labels.items():
-        rows[image].rebuild = _rebuild(made_with, rows[image].services)
     for reference in more:
         found = engine.image(reference)
         if found is None:
@@ -112,22 +111,36 @@ def collect_images(engine: Engine, stacks: t.Sequence[Stack], more: t.Sequence[s
         else:
             rows.setdefault(str(found["Id"]), ImageRow(reference, str(found["Id"]), []))
     for row in rows.values():
-        _add_times(engine, row)
+        _add_inspected(engine, row, labels.get(row.id))
     return list(rows.values())
 
 
-def _rebuild(labels: t.Mapping[str, str], services: t.Sequence[str]) -> str:
-    """Return what builds an image anew and puts it in the place of the old one, for its services in the project of *labels*."""
+def source_of(image: t.Mapping[str, t.Any]) -> str:
+    """Return whether an *image*, as the engine describes it, was ``built`` here or comes from a ``registry``.
+
+    One that was pulled has its digest there. With the image store of containerd one that was built has a digest as well, and is known by
+    the labels that Compose puts on what it builds.
+    """
+    labels = (image.get("Config") or {}).get("Labels") or {}
+    return "registry" if image.get("RepoDigests") and not compose_label(labels, "project") else "built"
+
+
+def _renew(source: str, labels: t.Mapping[str, str], services: t.Sequence[str]) -> str:
+    """Return what builds an image anew or pulls it, and puts it in the place of the old one, for its services in the project of *labels*."""
     project = compose_label(labels, "project")
     names = shlex.join(name for owner, dummy, name in (service.partition("/") for service in services) if owner == project)
-    return typed_compose(labels, f"build --pull --no-cache {names}", f"up --detach {names}")
+    return typed_compose(labels, f"pull {names}" if source == "registry" else f"build --pull --no-cache {names}", f"up --detach {names}")
 
 
-def _add_times(engine: Engine, row: ImageRow) -> None:
+def _add_inspected(engine: Engine, row: ImageRow, labels: t.Optional[t.Mapping[str, str]]) -> None:
+    """Add what the engine says of the image; *labels* are those of a container that was made from it."""
     if not row.id:
         return
     try:
         found = engine.image(row.id) or {}
+        row.source = source_of(found) if found else None
+        if labels is not None:
+            row.renew = _renew(row.source or "built", labels, row.services)
         row.created_at = _believable(engine_time(found.get("Created")))
         row.size_bytes = found.get("Size")
         # A name may mean another image by now; then only the identifier says which one runs.
@@ -186,7 +199,8 @@ def image_facts(row: ImageRow, options: ImageScanOptions, now: datetime.datetime
         "image": row.image,
         "id": row.id,
         "services": sorted(row.services),
-        "rebuild": row.rebuild,
+        "source": row.source,
+        "renew": row.renew,
         "status": _overall(statuses),
         "statuses": statuses,
         "os": (report.os if report else "") or (row.updates.os if row.updates else ""),

@@ -115,6 +115,11 @@ options:
       - An earlier bundle. What is new, ongoing and resolved in the report is then against this one, and not against the latest report.
       - Both bundles have to call the hosts the same, see O(stackops.runbook.support_bundle_write#module:map).
     type: path
+  compare_with:
+    description:
+      - The C(report.json) of an earlier run. What is new, ongoing and resolved is then against this one, and not against the latest report in O(report_dir).
+      - Only what it found is compared. Rules that look at how something changed since the last run start anew.
+    type: path
   keep_reports:
     description:
       - Keep only so many of the newest reports in O(report_dir); V(0) keeps them all. The one that C(latest) means always stays, and so does

@@ -261,8 +261,13 @@ images:
       elements: str
       returned: always
       sample: [shop/backend]
-    rebuild:
-      description: What builds it anew on a fresh base and starts its services with it, as it is typed on the host. Null where no stack runs it.
+    source:
+      description: V(built) on the host, or from a V(registry). Null where the engine has no such image any more.
+      type: str
+      returned: always
+      sample: built
+    renew:
+      description: What builds it anew on a fresh base, or pulls it, and starts its services with it, as it is typed on the host. Null where no stack runs it.
       type: str
       returned: always
       sample: >-

@@ -59,6 +59,12 @@ class Baseline:
         return cls(rows, open_on, rows.get, report.get("generated_at"))
 
     @classmethod
+    def of_findings(cls, report: t.Mapping[str, t.Any]) -> Baseline:
+        """Return what is open by *report*; what was measured then is of no account now."""
+        whole = cls.of_report(report)
+        return cls(whole.hosts, whole.open, lambda dummy: None, whole.compared_with)
+
+    @classmethod
     def read(cls, directory: pathlib.Path, latest: t.Optional[t.Mapping[str, t.Any]]) -> Baseline:
         """Return what is known in *directory*; where no run has kept it, what the *latest* report says."""
         known = _known(directory)

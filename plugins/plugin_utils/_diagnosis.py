@@ -26,7 +26,7 @@ from ._judge import Options, SilenceError, judge_host, run_tests
 from ._merge import MergeError, findings_of_problems, read_inputs, row_of, told_of
 from ._port_table import render_ports
 from ._publish import Retention, Written, publish
-from ._report import ReportBuilder, continues, failed_row, fired, read_previous, unreachable_row
+from ._report import ReportBuilder, continues, failed_row, fired, read_previous, read_report, unreachable_row
 from ._rules import RuleError, RuleSet, lint, load_rules, threshold_problems
 from ._stored import FactsStore, facts_of, loads
 from ._terminal import render_terminal
@@ -136,7 +136,16 @@ class Diagnosis:
         return read_previous(self._arguments["report_dir"])
 
     def _baseline(self, recorded_facts: str) -> t.Optional[Baseline]:
-        """Return what a report is compared with; nothing where the reports in the directory are not of its kind."""
+        """Return what a report is compared with; nothing where the reports in the directory are not of its kind.
+
+        :raises DiagnosisError: it is to be compared with one that cannot be read.
+        """
+        asked = self._arguments.get("compare_with")
+        if asked:
+            report = read_report(pathlib.Path(asked))
+            if report is None:
+                raise DiagnosisError(f"{asked}: no report of a diagnosis to compare with; expected its report.json")
+            return Baseline.of_findings(report)
         return Baseline.read(pathlib.Path(self._arguments["report_dir"]), self._latest) if continues(recorded_facts, self._latest) else None
 
     @property

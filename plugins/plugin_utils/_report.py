@@ -219,9 +219,14 @@ def to_json(report: Report) -> bytes:
 
 
 def read_previous(directory: t.Union[str, pathlib.Path]) -> t.Optional[Report]:
-    """Return the latest report in *directory*, its rows still on the disk; ``None`` where there is none that can be read."""
+    """Return the latest report in *directory*, as :func:`read_report` does."""
+    return read_report(pathlib.Path(directory) / "latest" / "report.json")
+
+
+def read_report(path: pathlib.Path) -> t.Optional[Report]:
+    """Return the report at *path*, its rows still on the disk; ``None`` where there is none that can be read."""
     try:
-        report = open_report(pathlib.Path(directory) / "latest" / "report.json")
+        report = open_report(path)
     except (OSError, ValueError):
         return None
     usable = report.get("schema") == SCHEMA and isinstance(report.get("generated_at"), str) and isinstance(report.get("hosts"), t.Mapping)

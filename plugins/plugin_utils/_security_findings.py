@@ -179,13 +179,17 @@ def _image(image: Facts, told: bool) -> t.Iterator[Found]:
         yield Finding(
             "images", "image-old", "warning", name, f"the base of {whose} is {image['age_days']:.0f} days old",
             "Fixes of the distribution get into an image only when it is built anew on a new base.", str(image["base_created_at"] or image["created_at"]),
-            (_rebuild(image),), names=names,
+            (_renew(image),), names=names,
         )  # fmt: skip
 
 
-def _rebuild(image: Facts) -> str:
-    # An image that no stack runs has no project to be built in.
-    return f"Build it anew on a fresh base: `{image['rebuild']}`" if image.get("rebuild") else "Build it anew on a fresh base."
+def _renew(image: Facts) -> str:
+    if image.get("source") == "registry":
+        what = "Pull it anew; where that brings nothing newer, name a newer release of it in the Compose file first"
+    else:
+        what = "Build it anew on a fresh base"
+    # An image that no stack runs has no project to do it in.
+    return f"{what}: `{image['renew']}`" if image.get("renew") else f"{what}."
 
 
 def _vulnerable(image: Facts, name: str, whose: str, names: tuple[str, ...]) -> Finding:
@@ -195,9 +199,7 @@ def _vulnerable(image: Facts, name: str, whose: str, names: tuple[str, ...]) -> 
     worst_first = [*fixable, *(one for one in image["vulnerabilities"] if not one["fixed"])][:_SHOWN_PACKAGES]
     shown = "; ".join(f"{one['package']} {one['installed']} {one['id']} ({one['severity']}, {_fixed(one)})" for one in worst_first)
     fix = (
-        (_rebuild(image),)
-        if fixable
-        else ("There is no fixed version yet: leave the package out where it is not needed, or ignore it with a reason and a day.",)
+        (_renew(image),) if fixable else ("There is no fixed version yet: leave the package out where it is not needed, or ignore it with a reason and a day.",)
     )
     return Finding(
         "images", "image-vulnerable", status if status in ("critical", "warning") else "info", name,
@@ -217,7 +219,7 @@ def _pending(image: Facts, name: str, whose: str, names: tuple[str, ...]) -> Fin
     severity = "warning" if (image.get("statuses") or {}).get("updates") == "warning" else "info"
     return Finding(
         "images", "pending-update", severity, name, f"{whose} lacks {len(packages)} security updates of {image['os'] or 'its distribution'}",
-        "The distribution has published fixes that are not in the image.", harmless(shown, 1000) + more, (_rebuild(image),), names=names,
+        "The distribution has published fixes that are not in the image.", harmless(shown, 1000) + more, (_renew(image),), names=names,
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@
 """What one run of each check costs a host: the whole program as cron starts it, its children included.
 
 Bars: 0.15 s of CPU and 40 MiB for a check of endpoints or of logs at paths, 0.4 s and 64 MiB for one that asks the engine, and the
-same for a log of ten gigabytes as for one of ten megabytes.
+same for a log of ten gigabytes as for one of ten megabytes. What asks the engine looks at the example stack, which is started for it.
 
     python tests/benchmarks/bench_checks.py [--rounds 5] [--large 10000] [--json build/bench_checks.json]
 """
@@ -13,6 +13,7 @@ same for a log of ten gigabytes as for one of ten megabytes.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.server
 import json
 import os
@@ -29,11 +30,14 @@ import typing as t
 import log_corpus
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / ".venv" / "collections")]
+sys.path[:0] = [str(ROOT), str(ROOT / ".venv" / "collections")]
 
 from ansible_collections.stackops.runbook.plugins.plugin_utils._zipapp import build, read_sources  # noqa: E402
 
+from tests.support.backup_stack import BackupStack  # noqa: E402
+
 LIGHT, ENGINE = (0.15, 40), (0.4, 64)
+PROJECT, PORT = "benchchecks", 8206
 
 
 class Quiet(http.server.BaseHTTPRequestHandler):
@@ -86,6 +90,19 @@ def append(path: pathlib.Path) -> None:
             file.write(json.dumps(record) + "\n")
 
 
+@contextlib.contextmanager
+def something_to_look_at(wanted: bool) -> t.Iterator[None]:
+    """Have the example stack on this machine's engine."""
+    stack = BackupStack(PROJECT, port=PORT)
+    try:
+        if wanted:
+            stack.up()
+        yield
+    finally:
+        if wanted:
+            stack.down()
+
+
 def main() -> None:
     """Measure every check and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -97,7 +114,7 @@ def main() -> None:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     rows = []
-    with tempfile.TemporaryDirectory(dir="build") as name:
+    with tempfile.TemporaryDirectory(dir="build") as name, something_to_look_at(not options.no_engine):
         directory = pathlib.Path(name).resolve()
         program = directory / "stackops"
         (directory / "code").mkdir(mode=0o755)

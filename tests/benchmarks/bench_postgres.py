@@ -9,7 +9,8 @@
 
 Against the example stack on this machine's engine, with five thousand kinds of statements counted. The two modules run as tasks of one
 `ansible` command each; `community.postgresql` is taken out of the package `ansible` from PyPI. Neither of the others finds the database, its
-address or its password by itself: they are given them.
+address or its password by itself: they are given them. There is no bar beside psql: what takes longer there is Ansible's own start, as the
+other task shows.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ from tests.support.backup_stack import BackupStack  # noqa: E402
 PROJECT, PORT = "benchpostgres", 8207
 CACHE = ROOT / ".cache" / "bench"
 PACKAGE = "ansible==12.2.0"
-#: At most so many times as long as the bare query as a task, and as psql inside the container.
-OF_THE_TASK, OF_PSQL = 1.5, 12.0
+#: At most so many times as long as the bare query as a task.
+OF_THE_TASK = 1.5
 QUERY = "SELECT query, calls, total_exec_time, mean_exec_time FROM pg_stat_statements WHERE calls >= 3 ORDER BY mean_exec_time DESC LIMIT 20"
 
 
@@ -82,7 +83,7 @@ def measure(stack: BackupStack, rounds: int) -> list[benchlib.Row]:
     )
     ours = benchlib.median(taken["ours"])
     rows = []
-    for name, words, bar in (("community", "community.postgresql.postgresql_query", OF_THE_TASK), ("psql", "psql in the container", OF_PSQL)):
+    for name, words, bar in (("community", "community.postgresql.postgresql_query", OF_THE_TASK), ("psql", "psql in the container", None)):
         other = benchlib.median(taken[name])
         rows.append(
             benchlib.Row(

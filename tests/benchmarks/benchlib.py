@@ -114,5 +114,5 @@ def table(rows: t.Sequence[Row], share: float = 1.0) -> str:
     for row in rows:
         bar, verdict = ("", "") if row.bar is None else (f"{row.sign} {row.bar:g}", "met" if row.met(share) else "**missed**")
         result = f"{row.value:.2f} {row.unit}" if row.value < 100 else f"{row.value:.0f} {row.unit}"
-        lines.append((row.what, f"{row.ours}{f' ({row.spread})' if row.spread else ''}", row.other, result, bar, verdict))
+        lines.append((row.what.replace("|", r"\|"), f"{row.ours}{f' ({row.spread})' if row.spread else ''}", row.other, result, bar, verdict))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

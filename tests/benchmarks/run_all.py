@@ -43,33 +43,38 @@ def rows_of(data: Data) -> list[Row]:
 
 
 def logs(data: Data) -> list[Row]:
-    """Return the rows of ``bench_logs``: speed by wall clock for our own bars, processor time beside the others."""
-    found = {row["name"]: row for row in data["rows"]}
+    """Return the rows of ``bench_logs``, all by wall clock."""
+    found = {(row["name"], row["file_mb"]): row for row in data["rows"] if not row["tool"]}
+    largest = max(size for name, size in found if name == "whole file, shuffled")
     rows = []
     for name, bar in (("whole file, in order", 500.0), ("whole file, shuffled", 250.0)):
-        one = found[name]
-        rows.append(Row("log analysis", f"{name}, {one['file_mb']} MB", one["mb_per_s"], "MB/s", ">=", bar, f"{one['wall_s']:.2f} s"))
-    for name in ("last hour of three days", "last hour of thirty days"):
-        if name in found:
-            one = found[name]
-            rows.append(Row("log analysis", f"{name}, {one['file_mb']} MB", one["wall_s"], "s", "<", 0.2, f"{one['wall_s']:.3f} s, {one['peak_mib']} MiB"))
-    mine = found["whole file, for comparison"]
-    for name in ("python, json.loads per line", "grep | jq | sort | uniq (the guide)", "jq alone"):
-        if name in found:
-            rows.append(_beside(f"beside {name}, {mine['file_mb']} MB", mine, found[name]))
-    for name in ("goaccess", "lnav"):
-        if name in found:
-            rows.append(_beside(f"access log, beside {name}, {found[name]['file_mb']} MB", found["whole file, combined"], found[name]))
+        one = found[name, largest]
+        rows.append(Row("log analysis", f"{name}, {largest} MB", one["mb_per_s"], "MB/s", ">=", bar, f"{one['wall_s']:.2f} s", "", _spread(one)))
+    for (name, size), one in found.items():
+        if name == "last hour":
+            taken = f"{one['wall_s']:.3f} s, {one['peak_mib']} MiB"
+            rows.append(Row("log analysis", f"{name}, {size} MB", one["wall_s"], "s", "<", 0.2, taken, "", _spread(one)))
+    for other in data["rows"]:
+        if other["tool"]:
+            name, size = other["name"], other["file_mb"]
+            # The guide's pipeline on a whole file answers less than is done here, see the program.
+            bar_here = None if "guide" in other["tool"] and name != "last hour" else 1.0
+            rows.append(_beside(f"{name}, {size} MB, beside {other['tool']}", found[name, size], other, bar_here))
     return rows
 
 
-def _beside(what: str, ours: Data, other: Data) -> Row:
-    return Row("log analysis", what, other["wall_s"] / ours["wall_s"], "times as fast", ">=", 1.0, f"{ours['wall_s']:.2f} s", f"{other['wall_s']:.2f} s")
+def _spread(one: Data) -> str:
+    return f"{one['wall_s_from']:.2f} to {one['wall_s_to']:.2f} s"
+
+
+def _beside(what: str, ours: Data, other: Data, bar: t.Optional[float]) -> Row:
+    mine = f"{ours['wall_s']:.2f} s"
+    return Row("log analysis", what, other["wall_s"] / ours["wall_s"], "times as fast", ">=", bar, mine, f"{other['wall_s']:.2f} s", _spread(ours))
 
 
 def logs_short(data: Data) -> list[Row]:
     """Return what of ``bench_logs`` is told by processor time, which other work on the machine does not lengthen."""
-    found = {row["name"]: row for row in data["rows"]}
+    found = {row["name"]: row for row in data["rows"] if not row["tool"]}
     bars = (("whole file, in order", 500.0), ("whole file, shuffled", 250.0))
     return [Row("log analysis", f"{name}, by processor time", found[name]["mb_per_cpu_s"], "MB/s", ">=", bar) for name, bar in bars]
 

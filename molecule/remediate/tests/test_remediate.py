@@ -127,3 +127,10 @@ def test_the_audit_log_is_whole_private_and_without_secrets(host, entries):
         assert entry["actor"] and entry["undo"] and entry["host"] and entry["at"]
     assert set(map(tuple, by_id.values())) == {("intent", "result")}
     assert {entry["actor"] for entry in results(entries, "recreate_service")} == {"molecule"}
+
+
+def test_what_the_report_said_was_looked_at_again():
+    before, after = (json.loads((KEPT / name / "latest" / "report.json").read_text()) for name in ("before", "reports"))
+    assert after["compared_with"] == before["generated_at"]
+    assert "database-down" in {finding["rule"] for finding in after["changes"]["resolved"]}
+    assert not after["changes"]["ongoing"]

@@ -18,11 +18,12 @@ from ansible_collections.stackops.runbook.plugins.module_utils._ignores import I
 from ansible_collections.stackops.runbook.plugins.module_utils._image_scan import (
     ImageRow,
     ImageScanOptions,
-    _rebuild,
+    _renew,
     base_time,
     image_facts,
     rescanned,
     scan_envelope,
+    source_of,
 )
 from ansible_collections.stackops.runbook.plugins.module_utils._image_updates import ImageUpdates, PendingUpdate
 from ansible_collections.stackops.runbook.plugins.module_utils._process import Completed
@@ -288,8 +289,23 @@ def test_what_the_controller_found_takes_the_place_of_no_scan() -> None:
     assert facts["updates"] == unscanned["updates"]
 
 
-def test_all_services_of_the_project_get_the_image_that_is_built_anew() -> None:
+@pytest.mark.parametrize(("source", "command"), [("built", "build --pull --no-cache"), ("registry", "pull")])
+def test_all_services_of_the_project_get_the_image_that_is_made_anew(source: str, command: str) -> None:
     labels = {"com.docker.compose.project": "shop", "com.docker.compose.project.working_dir": "/srv/shop"}
-    assert _rebuild(labels, ["shop/backend", "other/backend", "shop/worker"]) == (
-        "cd /srv/shop && docker compose -p shop build --pull --no-cache backend worker && docker compose -p shop up --detach backend worker"
+    assert _renew(source, labels, ["shop/backend", "other/backend", "shop/worker"]) == (
+        f"cd /srv/shop && docker compose -p shop {command} backend worker && docker compose -p shop up --detach backend worker"
     )
+
+
+@pytest.mark.parametrize(
+    ("image", "source"),
+    [
+        ({"RepoDigests": ["postgres@sha256:aa"], "Config": {"Labels": None}}, "registry"),
+        ({"RepoDigests": [], "Config": {"Labels": {"maintainer": "a"}}}, "built"),
+        ({"RepoDigests": None}, "built"),
+        ({"RepoDigests": ["shop-backend@sha256:aa"], "Config": {"Labels": {"com.docker.compose.project": "shop"}}}, "built"),
+    ],
+    ids=["pulled", "classic builder", "podman", "built into the store of containerd"],
+)
+def test_where_an_image_comes_from(image: dict[str, t.Any], source: str) -> None:
+    assert source_of(image) == source

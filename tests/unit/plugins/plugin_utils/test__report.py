@@ -12,7 +12,7 @@ import pathlib
 
 import pytest
 from ansible_collections.stackops.runbook.plugins.plugin_utils import _report
-from ansible_collections.stackops.runbook.plugins.plugin_utils._diagnosis import Diagnosis
+from ansible_collections.stackops.runbook.plugins.plugin_utils._diagnosis import Diagnosis, DiagnosisError
 from ansible_collections.stackops.runbook.plugins.plugin_utils._judge import fleet_context, judge_fleet, judge_host
 from ansible_collections.stackops.runbook.plugins.plugin_utils._report import (
     build_report,
@@ -215,3 +215,35 @@ def test_every_form_of_the_report_names_the_command_that_puts_a_finding_right(tm
     assert r"-l '~db\[1\]$' " in other["fix"][-1]
     nothing = Diagnosis({**arguments, "remedies": False}, "1.0.0", datetime.datetime(2026, 11, 26, tzinfo=datetime.timezone.utc)).judge(rows)
     assert not any("ansible-playbook stackops.runbook.remediate" in step for one in nothing["hosts"]["web1"]["findings"] for step in one["fix"])
+
+
+def judged_against(rules, before, tmp_path, **hosts):
+    """Return what becomes of the findings of *before* by a run that is told to compare with it."""
+    paths = write_report(before, tmp_path / "before", ["json"])
+    arguments = {"rule_dirs": [str(ROOT / "roles/diagnose/rules")], "disabled_rules": [], "thresholds": {}, "silences": [], "language": "en"}
+    arguments.update(report_dir=str(tmp_path / "after"), compare_with=str(paths["json"]))
+    diagnosis = Diagnosis(arguments, "1.0.0", datetime.datetime(2026, 11, 23, 11, tzinfo=datetime.timezone.utc))
+    rows = {name: {"reachable": given is not None, "result": given, "reason": "ssh: timed out"} for name, given in hosts.items()}
+    return diagnosis.judge(rows)
+
+
+def test_what_an_earlier_report_says_is_still_there_gone_or_not_known(rules, tmp_path):
+    before = report_of(rules, FIRST, web1=host_facts("api", "db"), web2=host_facts("api"), web3=host_facts("api"))
+    after = judged_against(rules, before, tmp_path, web1=host_facts("db"), web2=None)
+    assert after["compared_with"] == FIRST
+    told = {kind: [(entry["host"], entry["object"]) for entry in entries] for kind, entries in {**after["changes"], "silent": after["not_seen_again"]}.items()}
+    assert told == {"new": [], "ongoing": [("web1", "shop/db")], "resolved": [("web1", "shop/api")], "silent": [("", "container-paused"), ("web2", "shop/api")]}
+
+
+def test_only_what_was_found_is_compared(rules, tmp_path):
+    before = report_of(rules, FIRST, web1=host_facts("api", engine="20.10"))
+    after = judged_against(rules, before, tmp_path, web1=host_facts("api", engine="27.1.0", image="sha256:b"))
+    assert [finding["rule"] for finding in after["hosts"]["web1"]["findings"]] == [finding["rule"] for finding in before["hosts"]["web1"]["findings"]]
+
+
+def test_a_report_to_compare_with_that_is_none_is_named(rules, tmp_path):
+    arguments = {"rule_dirs": [str(ROOT / "roles/diagnose/rules")], "disabled_rules": [], "thresholds": {}, "silences": [], "language": "en"}
+    arguments.update(report_dir=str(tmp_path), compare_with=str(tmp_path / "no.json"))
+    diagnosis = Diagnosis(arguments, "1.0.0", datetime.datetime(2026, 11, 23, tzinfo=datetime.timezone.utc))
+    with pytest.raises(DiagnosisError, match=r"no\.json: no report of a diagnosis to compare with"):
+        diagnosis.judge({})

@@ -32,7 +32,7 @@ Json = dict[str, t.Any]
 def images() -> Json:
     report = parse_trivy((FIXTURES / "trivy.json").read_text(encoding="utf-8"), "trivy")
     row = ImageRow("shop-backend:1.4", "sha256:" + "1" * 64, ["shop/backend"], report=report, scanner=Scanner("trivy", "/usr/bin/trivy", "0.69.3"))
-    row.rebuild = "cd /srv/shop && docker compose -p shop build --pull --no-cache backend && docker compose -p shop up --detach backend"
+    row.renew = "cd /srv/shop && docker compose -p shop build --pull --no-cache backend && docker compose -p shop up --detach backend"
     facts: Json = scan_envelope([image_facts(row, ImageScanOptions(only_fixed=False), NOW)], {"name": "trivy"}, [], NONE)
     return {**facts, "scanner_missing": None}
 
