@@ -64,11 +64,12 @@ def logs(data: Data) -> list[Row]:
 
 
 def _spread(one: Data) -> str:
-    return f"{one['wall_s_from']:.2f} to {one['wall_s_to']:.2f} s"
+    digits = 2 if one["wall_s"] >= 1 else 3
+    return f"{one['wall_s_from']:.{digits}f} to {one['wall_s_to']:.{digits}f} s"
 
 
 def _beside(what: str, ours: Data, other: Data, bar: t.Optional[float]) -> Row:
-    mine = f"{ours['wall_s']:.2f} s"
+    mine = f"{ours['wall_s']:.{2 if ours['wall_s'] >= 1 else 3}f} s"
     return Row("log analysis", what, other["wall_s"] / ours["wall_s"], "times as fast", ">=", bar, mine, f"{other['wall_s']:.2f} s", _spread(ours))
 
 
