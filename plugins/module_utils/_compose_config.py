@@ -87,10 +87,20 @@ class ComposeConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ComposeCommand:
-    """A Compose command of this host: its argument list and what it is."""
+    """A Compose command of this host: its argument list as it is typed, what it is, and the program itself where that is another.
+
+    ``docker compose`` asks each of its plug-ins what it is before it starts one, which takes as long as reading a Compose file does. What
+    only reads, and asks no engine, starts the plug-in without it.
+    """
 
     argv: tuple[str, ...]
     flavour: str
+    program: t.Optional[str] = None
+
+    @property
+    def reading_argv(self) -> tuple[str, ...]:
+        """What to call ``config`` and ``version`` of."""
+        return (self.program,) if self.program else self.argv
 
     @property
     def speaks_json(self) -> bool:
@@ -150,7 +160,7 @@ def read_config(stack: Stack, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) 
     command = find_compose_command(stack.flavour)
     if command is None:
         raise CheckError("compose config", "no Compose command on this host", "Install docker compose (Debian: docker-compose).", "not-installed")
-    arguments = [*command.argv, *project_arguments(stack, command)]
+    arguments = [*command.reading_argv, *project_arguments(stack, command)]
     if command.speaks_json:
         completed = _run([*arguments, "config", "--format", "json"], stack, timeout_seconds)
         return _with_unset(_understood(stack, completed, json.loads), completed)
@@ -205,7 +215,7 @@ def resolved_text(stack: Stack, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
     if command is None:
         raise CheckError("compose config", "no Compose command on this host", "Install docker compose (Debian: docker-compose).", "not-installed")
     words = ["config", "--format", "json"] if command.speaks_json else ["config"]
-    completed = _run([*command.argv, *project_arguments(stack, command), *words], stack, timeout_seconds)
+    completed = _run([*command.reading_argv, *project_arguments(stack, command), *words], stack, timeout_seconds)
     return "json" if command.speaks_json else "yaml", completed.stdout
 
 
@@ -215,8 +225,10 @@ def find_compose_command(flavour: str = "compose-v2") -> t.Optional[ComposeComma
     Compose v2 comes first for every flavour: it reads the others' files, answers in JSON, and much faster.
     """
     docker = shutil.which("docker")
-    if docker and any(os.access(os.path.expanduser(f"{directory}/docker-compose"), os.X_OK) for directory in PLUGIN_DIRECTORIES):
-        return ComposeCommand((docker, "compose"), "compose-v2")
+    plugins = (os.path.expanduser(f"{directory}/docker-compose") for directory in PLUGIN_DIRECTORIES)
+    plugin = next((path for path in plugins if os.access(path, os.X_OK)), None)
+    if docker and plugin:
+        return ComposeCommand((docker, "compose"), "compose-v2", plugin)
     found: list[ComposeCommand] = []
     standalone = shutil.which("docker-compose")
     if standalone:
@@ -246,7 +258,7 @@ def compose_version(command: ComposeCommand, timeout_seconds: float = 10.0) -> t
             return named[1].decode("ascii")
     words = ["version"] if command.flavour == "podman-compose" else ["version", "--short"]
     try:
-        text = run_command([*command.argv, *words], timeout_seconds).text
+        text = run_command([*command.reading_argv, *words], timeout_seconds).text
     except CheckError:
         return None
     match = re.search(r"\d+\.\d+[\w.+~-]*", text)

@@ -175,6 +175,7 @@ def test_the_plugin_comes_first(only_path: pathlib.Path, tmp_path: pathlib.Path)
     program(tmp_path / "plugins", "docker-compose", "exit 1")
     found = find_compose_command("compose-v1")
     assert found is not None and (found.argv, found.flavour) == ((str(docker), "compose"), "compose-v2")
+    assert found.reading_argv == (str(tmp_path / "plugins/docker-compose"),)
 
 
 def test_podman_compose_reads_its_own_projects(only_path: pathlib.Path) -> None:
