@@ -207,6 +207,10 @@ of them and writes this page. How right the diagnosis is, and how long one takes
 """
 
 
+def _title(group: str) -> str:
+    return f"`{group}`" if "_" in group else f"{group[:1].upper()}{group[1:]}"
+
+
 def page(rows: t.Sequence[Row], machine: str, when: str) -> str:
     """Return the page of all *rows*."""
     groups: dict[str, list[Row]] = {}
@@ -215,7 +219,7 @@ def page(rows: t.Sequence[Row], machine: str, when: str) -> str:
     missed = [row for row in rows if not row.met()]
     verdict = f"{sum(row.bar is not None for row in rows) - len(missed)} of {sum(row.bar is not None for row in rows)} bars are reached."
     parts = [INTRODUCTION, f"Measured on {when}: {machine}. {verdict}\n"]
-    parts += [f"## {group[:1].upper()}{group[1:]}\n\n{benchlib.table(some)}" for group, some in groups.items()]
+    parts += [f"## {_title(group)}\n\n{benchlib.table(some)}" for group, some in groups.items()]
     return "\n".join(parts)
 
 
