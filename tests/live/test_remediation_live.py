@@ -41,9 +41,11 @@ NEWEST, BEFORE = "0003_order_notes", "0002_orders"
 @pytest.fixture(scope="module")
 def stack():
     running = BackupStack(PROJECT, port=8300)
-    running.up()
-    yield running
-    running.down()
+    try:
+        running.up()
+        yield running
+    finally:
+        running.down()
 
 
 @pytest.fixture(scope="module")
