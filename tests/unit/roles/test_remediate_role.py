@@ -20,7 +20,8 @@ LONG_AGO = 1_700_000_000
 def finding(directory: pathlib.Path) -> dict[str, t.Any]:
     """Return a finding as a report has it, whose action removes old logs of *directory*."""
     remediation = {"action": "log_cleanup", "directories": [str(directory)], "patterns": ["*.log"]}
-    return {"id": "0123456789ab", "rule": "filesystem-nearly-full", "object": "/", "result": "fire", "severity": "warning", "remediation": remediation}
+    about = {"rule": "filesystem-nearly-full", "category": "host", "object": "/"}
+    return {"id": "0123456789ab", **about, "result": "fire", "severity": "warning", "remediation": remediation}
 
 
 def test_the_report_afterwards_has_only_hosts_for_which_there_was_something_to_do(tmp_path: pathlib.Path) -> None:
@@ -30,7 +31,10 @@ def test_the_report_afterwards_has_only_hosts_for_which_there_was_something_to_d
     old.write_text("x\n")
     os.utime(old, (LONG_AGO, LONG_AGO))
     report = tmp_path / "report.json"
-    report.write_text(json.dumps({"schema": 1, "hosts": {"web1": {"findings": []}, "web2": {"findings": [finding(logs)]}, "web3": {"findings": []}}}))
+    # What a database does cannot be seen again: there is no engine.
+    unseen = {**finding(logs), "id": "123456789abc", "rule": "database-down", "category": "postgres", "object": "shop/db"}
+    rows = {"web1": {"findings": []}, "web2": {"findings": [finding(logs), unseen]}, "web3": {"findings": []}}
+    report.write_text(json.dumps({"schema": 1, "generated_at": "2026-11-26T12:00:00Z", "hosts": rows}))
     local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     inventory = tmp_path / "inventory.yml"
     inventory.write_text(json.dumps({"all": {"hosts": dict.fromkeys(("web1", "web2", "web3"), local)}}))
@@ -48,6 +52,7 @@ def test_the_report_afterwards_has_only_hosts_for_which_there_was_something_to_d
     assert not old.exists()
     assert "There is nothing to do for web1" in done.stdout
     assert "filesystem-nearly-full /: gone" in done.stdout
+    assert "database-down shop/db: could not be looked at again" in done.stdout
     afterwards = json.loads((tmp_path / "out/reports/latest/report.json").read_text())
     assert list(afterwards["hosts"]) == ["web2"]
     assert afterwards["hosts"]["web2"]["facts"]
