@@ -113,7 +113,8 @@ class BackupStack:
 
     def databases(self) -> list[str]:
         """Return the names of all databases but templates and ``postgres``."""
-        return self.sql("SELECT datname FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres' ORDER BY 1").splitlines()
+        # In postgres: the stack's own may be closed for a swap.
+        return self.sql("SELECT datname FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres' ORDER BY 1", "postgres").splitlines()
 
     def backup(self, root: pathlib.Path, **params: t.Any) -> Ended:
         """Run ``pg_backup``; :data:`RUNNER_OPTIONS` are the runner's. Without a level it is ``decodable``, which is fast."""
