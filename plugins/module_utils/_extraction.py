@@ -215,7 +215,10 @@ class _Extraction:
         for parent in parents_of(member.name):
             if parent in self.symlinks:
                 raise refused(self.source, member.name, f"it lies below the link {parent}")
-        if member.name in self.symlinks or (member.kind != "directory" and os.path.lexists(path)):
+            if os.path.isfile(os.path.join(self.into, parent)):
+                raise refused(self.source, member.name, f"it lies below the file {parent}")
+        may_be_there = member.kind == "directory" and os.path.isdir(path)
+        if member.name in self.symlinks or (os.path.lexists(path) and not may_be_there):
             raise refused(self.source, member.name, "there are two members of this name")
         if member.kind == "directory":
             os.makedirs(path, 0o700, exist_ok=True)

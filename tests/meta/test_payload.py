@@ -54,7 +54,8 @@ def test_a_module_is_small_on_its_way_to_a_host(module: str) -> None:
 
 
 def test_what_may_be_bigger_is_so() -> None:
-    assert [module for module in BIGGER_KIB if own_kib(module) < MOST_KIB or own_kib(module) < 0.93 * BIGGER_KIB[module]] == []
+    # Not to the last byte: another zlib compresses a little differently.
+    assert [module for module in BIGGER_KIB if own_kib(module) < max(0.98 * MOST_KIB, 0.93 * BIGGER_KIB[module])] == []
 
 
 def test_ansible_sends_what_is_counted_here() -> None:

@@ -75,6 +75,8 @@ HARMFUL = {
     "two files of one name": [("a", b"x"), ("a", b"y")],
     "the same name, spelt otherwise": [("a/b", b"x"), ("./a//b", b"y")],
     "file over a directory": [("a/b", b"x"), ("a", b"y")],
+    "directory over a file": [("a", b"x"), header("a", tarfile.DIRTYPE)],
+    "file below a file": [("a", b"x"), ("a/b/c", b"y")],
     "name too long": [("n" * 256, b"x")],
     "path too long": [("/".join(["n" * 200] * 30), b"x")],
     "time that is none": [header("a", mtime=1e300)],
