@@ -11,6 +11,7 @@ import importlib
 import io
 import json
 import pathlib
+import shutil
 import sys
 import typing as t
 
@@ -30,9 +31,13 @@ REQUIRED: dict[str, dict[str, t.Any]] = {
     "pg_extension": {"name": "pg_stat_statements"},
     "pg_session": {"blocking_seconds": 60},
     "port_probe": {"addresses": ["127.0.0.1"], "ports": []},
+    "stack_facts": {"collectors": ["engine"]},
 }
-#: They need a host of their own, and have tests of their own.
-ELSEWHERE = {"backup_pull", "published_ports", "stack_facts", "support_bundle"}
+#: What they return is for their actions, and is not documented: see below.
+ELSEWHERE = {"backup_pull", "support_bundle"}
+#: They see something of a host without its engine as well.
+SEES_THE_HOST = {"published_ports"}
+OLD_SET = ROOT / "tests/faults/sets" / "20261125T222203Z-abfe"
 Run = t.Callable[[str, dict[str, t.Any]], dict[str, t.Any]]
 TYPES = {"str": str, "list": list, "dict": dict, "int": int, "bool": bool, "float": (int, float)}
 
@@ -104,8 +109,8 @@ def test_without_an_engine_the_answer_has_the_documented_shape(run: Run, tmp_pat
 @pytest.mark.parametrize("name", MODULES)
 def test_what_could_not_be_read_is_never_in_order(run: Run, tmp_path: pathlib.Path, name: str) -> None:
     arguments = engineless(name, tmp_path)
-    if "docker_host" not in arguments:
-        pytest.skip("it talks to no engine")
+    if "docker_host" not in arguments or name in SEES_THE_HOST:
+        pytest.skip("it talks to no engine, or not only to it")
     result = run(name, arguments)
     assert result.get("failed") or result["status"] == "unknown"
     for error in result.get("errors", []):
@@ -134,3 +139,39 @@ def test_values_of_a_wrong_type_end_in_words(run: Run, tmp_path: pathlib.Path, n
     assert "Traceback" not in json.dumps(result)
     # a template in a value is text
     assert "49" not in str(result.get("msg", ""))
+
+
+def test_a_set_is_handed_over_in_parts(run: Run, tmp_path: pathlib.Path) -> None:
+    root, directory = tmp_path / "backups", tmp_path / "login"
+    shutil.copytree(OLD_SET, root / "shop/sets" / OLD_SET.name)
+    (root / "shop/latest").symlink_to(f"sets/{OLD_SET.name}")
+    directory.mkdir()
+    (found,) = run("backup_pull", {"dest": "unused", "root": str(root)})["sets"]
+    assert (found["project"], found["set_id"]) == ("shop", OLD_SET.name)
+    assert found["bytes"] == sum(path.stat().st_size for path in OLD_SET.rglob("*") if path.is_file())
+    asked = {"project": "shop", "set": OLD_SET.name, "directory": str(directory)}
+    parts = b""
+    while len(parts) < found["bytes"]:
+        part = run("backup_pull", {"dest": "unused", "root": str(root), "part": {**asked, "offset": len(parts), "bytes": 1000}})
+        parts += pathlib.Path(part["path"]).read_bytes()
+        assert [path.name for path in directory.iterdir()] == [pathlib.Path(part["path"]).name]
+    whole = [(OLD_SET / entry["path"]).read_bytes() for entry in found["files"]]
+    assert parts == b"".join(whole)
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [({"project": "..", "set": OLD_SET.name}, "is no set"), ({"project": "shop", "set": "../../etc"}, "is no set")],
+    ids=["project", "set"],
+)
+def test_a_part_of_what_is_no_set_is_refused(run: Run, tmp_path: pathlib.Path, part: dict[str, t.Any], told: str) -> None:
+    asked = {**part, "directory": str(tmp_path), "offset": 0, "bytes": 1000}
+    result = run("backup_pull", {"dest": "unused", "root": str(tmp_path), "part": asked})
+    assert result["failed"]
+    assert told in result["msg"]
+
+
+def test_no_bundle_is_collected_in_check_mode(run: Run, tmp_path: pathlib.Path) -> None:
+    result = run("support_bundle", {"directory": str(tmp_path / "bundle")})
+    assert (result["changed"], "check mode" in result["msg"]) == (False, True)
+    assert not (tmp_path / "bundle").exists()
