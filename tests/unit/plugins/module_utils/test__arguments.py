@@ -10,24 +10,46 @@ import typing as t
 
 import pytest
 import yaml
-from ansible_collections.stackops.runbook.plugins.doc_fragments import docker_connection, log_sources, postgres_connection, project_selection
+from ansible_collections.stackops.runbook.plugins.doc_fragments import (
+    backup_sets,
+    docker_connection,
+    http_endpoints,
+    log_sources,
+    postgres_connection,
+    project_selection,
+    remediation,
+    security_ignore,
+)
 from ansible_collections.stackops.runbook.plugins.module_utils._arguments import (
     docker_connection_arguments,
     log_source_arguments,
     project_selection_arguments,
+    remediation_arguments,
     stacks_arguments,
 )
+from ansible_collections.stackops.runbook.plugins.module_utils._backup_arguments import backup_arguments, restore_arguments
 from ansible_collections.stackops.runbook.plugins.module_utils._discovery import Selection
 from ansible_collections.stackops.runbook.plugins.module_utils._engine import EngineOptions
+from ansible_collections.stackops.runbook.plugins.module_utils._http_probe import endpoint_arguments
+from ansible_collections.stackops.runbook.plugins.module_utils._ignores import ignore_arguments
 from ansible_collections.stackops.runbook.plugins.module_utils._postgres import server_arguments
 
-PAIRS = [
-    (docker_connection.ModuleDocFragment.DOCUMENTATION, docker_connection_arguments()),
-    (project_selection.ModuleDocFragment.DOCUMENTATION, project_selection_arguments()),
-    (project_selection.ModuleDocFragment.STACKS, stacks_arguments()),
-    (log_sources.ModuleDocFragment.DOCUMENTATION, log_source_arguments()),
-    (postgres_connection.ModuleDocFragment.SERVERS, server_arguments()),
-]
+
+def below(documentation: str, option: str) -> str:
+    """Return what is documented of the entries of a list, as a fragment of its own."""
+    return yaml.safe_dump({"options": yaml.safe_load(documentation)["options"][option]["suboptions"]})
+
+
+PAIRS = {
+    "docker_connection": (docker_connection.ModuleDocFragment.DOCUMENTATION, docker_connection_arguments()),
+    "project_selection": (project_selection.ModuleDocFragment.DOCUMENTATION, project_selection_arguments()),
+    "stacks": (project_selection.ModuleDocFragment.STACKS, stacks_arguments()),
+    "log_sources": (log_sources.ModuleDocFragment.DOCUMENTATION, log_source_arguments()),
+    "servers": (postgres_connection.ModuleDocFragment.SERVERS, server_arguments()),
+    "remediation": (remediation.ModuleDocFragment.DOCUMENTATION, remediation_arguments()),
+    "endpoints": (below(http_endpoints.ModuleDocFragment.DOCUMENTATION, "endpoints"), endpoint_arguments()),
+    "ignore": (below(security_ignore.ModuleDocFragment.DOCUMENTATION, "ignore"), ignore_arguments()),
+}
 
 
 def fallback_of(name: str) -> t.Any:
@@ -35,13 +57,22 @@ def fallback_of(name: str) -> t.Any:
     return function(*arguments)
 
 
-@pytest.mark.parametrize(("documentation", "spec"), PAIRS, ids=["docker_connection", "project_selection", "stacks", "log_sources", "servers"])
+@pytest.mark.parametrize(("documentation", "spec"), PAIRS.values(), ids=PAIRS)
 def test_fragment_and_spec_agree(documentation: str, spec: dict[str, dict[str, t.Any]]) -> None:
     documented = yaml.safe_load(documentation)["options"]
     assert set(documented) == set(spec)
     for name, option in spec.items():
         for key in ("type", "default", "elements"):
             assert documented[name].get(key) == option.get(key), f"{name}: {key}"
+
+
+@pytest.mark.parametrize("spec", [backup_arguments(), restore_arguments()], ids=["backup", "restore"])
+def test_what_is_said_once_of_sets_is_true_of_both_modules(spec: dict[str, dict[str, t.Any]]) -> None:
+    documented = yaml.safe_load(backup_sets.ModuleDocFragment.DOCUMENTATION)["options"]
+    assert documented
+    for name, about in documented.items():
+        for key in ("type", "default", "elements"):
+            assert about.get(key) == spec[name].get(key), f"{name}: {key}"
 
 
 def test_every_option_reaches_the_engine_and_the_selection() -> None:
