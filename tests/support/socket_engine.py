@@ -155,7 +155,9 @@ class SocketEngine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 @contextlib.contextmanager
 def running_engine(directory: pathlib.Path, *containers: Raw) -> t.Iterator[SocketEngine]:
     """Run an engine with a socket in *directory* for the block."""
-    with SocketEngine(str(directory / "engine.sock"), containers) as engine:
+    socket_path = directory / "engine.sock"
+    socket_path.unlink(missing_ok=True)
+    with SocketEngine(str(socket_path), containers) as engine:
         threading.Thread(target=engine.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         try:
             yield engine
