@@ -160,6 +160,15 @@ def test_what_a_compose_file_said_last_holds_while_it_cannot_be_read(host: Host)
     assert set(by_object(alone)) == {"engine", "shop/api", "shop/db"} and alone.memory["projects"] == {}
 
 
+def test_what_a_compose_file_said_last_holds_when_it_is_gone(host: Host) -> None:
+    host.declare({**SERVICES, "worker": {"image": "shop:1", "restart": "always"}})
+    before = host.check()
+    host.compose_file.unlink()
+    after = host.check(before.memory, NOW + 60)
+    assert host.calls == 1
+    assert by_object(after)["shop/worker"].status == "critical" and after.memory["projects"] == before.memory["projects"]
+
+
 def test_a_project_whose_containers_are_all_gone_is_down_until_its_compose_file_goes(host: Host) -> None:
     memory = host.check().memory
     host.engine.containers.clear()
