@@ -56,6 +56,14 @@ def test_few_failures_are_counted_and_no_alert(tmp_path: pathlib.Path) -> None:
     assert {name: entry["value"] for name, entry in failures.metrics.items()} == {"failed_logins": 3, "requests": 10}
 
 
+def test_a_failure_that_a_log_tells_in_words_and_by_its_status_counts_once(tmp_path: pathlib.Path) -> None:
+    log = tmp_path / "app.log"
+    words = "".join(f"2026-11-23 11:59:{second:02},000 - auth - WARNING - Invalid credentials for ada\n" for second in range(4))
+    log.write_text(lines(3) + words)
+    failures = by_object(check(run_of({"paths": [str(log)]})).observations)["auth_failures"]
+    assert {name: entry["value"] for name, entry in failures.metrics.items()} == {"failed_logins": 4, "requests": 3}
+
+
 @pytest.mark.parametrize(
     ("limits", "status"),
     [

@@ -65,6 +65,8 @@ def test_old_logs_go_and_what_went_is_said_and_left_as_a_report(host: Host, caps
     report = json.loads(host.report.read_text())
     assert report["at"].endswith("Z") and [row["path"] for row in report["removed"]] == [str(old)] and report["status"] == "ok"
     assert stat.S_IMODE(host.report.parent.stat().st_mode) == 0o700
+    # Nothing of the first run is in the way of the next one.
+    assert host.cleanup() == 0 and json.loads(host.report.read_text())["removed"] == []
 
 
 def test_a_dry_run_removes_nothing_and_leaves_no_report(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
