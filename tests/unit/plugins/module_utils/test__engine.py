@@ -13,9 +13,7 @@ import os
 import pathlib
 import shutil
 import socket
-import socketserver
 import ssl
-import struct
 import subprocess
 import sys
 import tarfile
@@ -27,12 +25,9 @@ import pytest
 from ansible_collections.stackops.runbook.plugins.module_utils import _engine
 from ansible_collections.stackops.runbook.plugins.module_utils._engine import Engine, EngineOptions, socket_candidates
 from ansible_collections.stackops.runbook.plugins.module_utils._envelope import CheckError
+from ansible_collections.stackops.runbook.tests.support.engine_socket import Handler, Server, frame, upgraded
 
 pytest.importorskip("docker", reason="the Docker SDK for Python is not installed")
-
-
-def frame(stream: int, content: bytes) -> bytes:
-    return struct.pack(">BxxxL", stream, len(content)) + content
 
 
 def archive(**files: bytes) -> bytes:
@@ -43,48 +38,6 @@ def archive(**files: bytes) -> bytes:
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     return buffer.getvalue()
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers from the server's table: path without version and query -> (status, body) or a function of the handler."""
-
-    protocol_version = "HTTP/1.1"
-
-    def _answer(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        body = self.rfile.read(length)
-        path = self.path.partition("?")[0]
-        path = path[path.index("/", 1) :] if path.startswith("/v1.") else path
-        server = t.cast(t.Any, self.server)
-        server.seen.append((self.path, body))
-        answer = server.answers.get(path, (404, b'{"message": "no such thing"}'))
-        if callable(answer):
-            answer(self)
-            return
-        status, content = answer
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    do_GET = do_POST = _answer
-
-    def log_message(self, *dummy: t.Any) -> None:
-        pass
-
-    def address_string(self) -> str:
-        return "socket"
-
-
-class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """An HTTP server on a Unix socket."""
-
-    daemon_threads = True
-
-    def __init__(self, path: str) -> None:
-        super().__init__(path, Handler)
-        self.answers: dict[str, t.Any] = {"/version": (200, b'{"ApiVersion": "1.45", "MinAPIVersion": "1.24", "Version": "26.1.5"}')}
-        self.seen: list[tuple[str, bytes]] = []
 
 
 @pytest.fixture
@@ -377,23 +330,6 @@ def test_a_path_that_is_not_there(engine: Engine) -> None:
     with pytest.raises(CheckError) as caught:
         engine.read_archive("a", "/nosuch", 1000)
     assert caught.value.code == "not-found"
-
-
-def upgraded(*pieces: t.Union[bytes, float], echo: bool = False) -> t.Callable[[Handler], None]:
-    """An exec's start: what is sent after the headers, with pauses; *echo* sends back what comes in."""
-
-    def answer(handler: Handler) -> None:
-        handler.wfile.write(b"HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
-        if echo:
-            handler.wfile.write(frame(1, handler.rfile.read()))
-        for piece in pieces:
-            if isinstance(piece, float):
-                time.sleep(piece)
-            else:
-                handler.wfile.write(piece)
-        handler.close_connection = True
-
-    return answer
 
 
 def prepare_exec(server: Server, start: t.Any, exit_code: int = 0) -> None:

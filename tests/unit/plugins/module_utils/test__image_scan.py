@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import pathlib
+import stat
+import threading
 import typing as t
 
 import pytest
 from ansible_collections.stackops.runbook.plugins.module_utils import _image_updates as updates
+from ansible_collections.stackops.runbook.plugins.module_utils import _scanners as scanners
+from ansible_collections.stackops.runbook.plugins.module_utils._discovery import Selection, discover
+from ansible_collections.stackops.runbook.plugins.module_utils._engine import Engine, EngineOptions
 from ansible_collections.stackops.runbook.plugins.module_utils._envelope import CheckError
 from ansible_collections.stackops.runbook.plugins.module_utils._ignores import IgnoreList
 from ansible_collections.stackops.runbook.plugins.module_utils._image_scan import (
@@ -20,15 +26,20 @@ from ansible_collections.stackops.runbook.plugins.module_utils._image_scan impor
     ImageScanOptions,
     _renew,
     base_time,
+    collect_images,
+    export_image,
     image_facts,
+    image_scan_arguments,
     rescanned,
     scan_envelope,
+    scan_images,
     source_of,
 )
 from ansible_collections.stackops.runbook.plugins.module_utils._image_updates import ImageUpdates, PendingUpdate
 from ansible_collections.stackops.runbook.plugins.module_utils._process import Completed
 from ansible_collections.stackops.runbook.plugins.module_utils._scanner_output import ScannerReport, parse_trivy
 from ansible_collections.stackops.runbook.plugins.module_utils._scanners import Scanner
+from ansible_collections.stackops.runbook.tests.support.engine_socket import Handler, Server, frame, upgraded
 
 NOW = datetime.datetime(2026, 11, 26, 12, tzinfo=datetime.timezone.utc)
 FIXTURES = pathlib.Path(__file__).resolve().parents[2] / "fixtures/scanners"
@@ -309,3 +320,300 @@ def test_all_services_of_the_project_get_the_image_that_is_made_anew(source: str
 )
 def test_where_an_image_comes_from(image: dict[str, t.Any], source: str) -> None:
     assert source_of(image) == source
+
+
+# -- against an engine -------------------------------------------------------------------------------------------------
+# A server on a Unix socket stands for the engine, a shell program for the scanner.
+
+OTHER = "sha256:" + "2" * 64
+LABELS = {"com.docker.compose.project": "shop", "com.docker.compose.project.working_dir": "/srv/shop"}
+BASE = datetime.datetime(2026, 3, 1, tzinfo=datetime.timezone.utc)
+
+
+@pytest.fixture
+def server(tmp_path: pathlib.Path) -> t.Iterator[Server]:
+    pytest.importorskip("docker", reason="the Docker SDK for Python is not installed")
+    with Server(str(tmp_path / "engine.sock")) as running:
+        threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield running
+        running.shutdown()
+
+
+def host_of(server: Server) -> str:
+    return f"unix://{server.server_address!s}"
+
+
+def engine_of(server: Server) -> Engine:
+    return Engine.connect(EngineOptions(docker_host=host_of(server), timeout_seconds=5))
+
+
+def has_containers(server: Server, *containers: tuple[str, str, str]) -> None:
+    """Let the engine have containers of the project shop: of a service, made from an image of that name and identifier."""
+    listed = []
+    for number, (service, reference, identifier) in enumerate(containers):
+        labels = {**LABELS, "com.docker.compose.service": service, "com.docker.compose.container-number": str(number + 1)}
+        listed.append({"Id": f"c{number}", "Labels": labels})
+        inspected = {"Id": f"c{number}", "Name": f"/shop-{service}-{number}", "Image": identifier, "Config": {"Image": reference, "Labels": labels}}
+        server.answers[f"/containers/c{number}/json"] = (200, json.dumps(inspected).encode())
+    server.answers["/containers/json"] = (200, json.dumps(listed).encode())
+
+
+def has_image(server: Server, reference: str, identifier: str, **more: t.Any) -> None:
+    """Let the engine have an image by its name and its identifier, with a base that is from March."""
+    found = {"Id": identifier, "Created": "2026-11-20T08:00:00.123456789Z", "Size": 120_000_000, "RepoDigests": [], "Config": {"Labels": {}}, **more}
+    history = [{"Created": 1795000000, "Size": 10}, {"Created": int(BASE.timestamp()), "Size": 80_000_000}]
+    for name in (reference, identifier):
+        server.answers[f"/images/{name}/json"] = (200, json.dumps(found).encode())
+        server.answers[f"/images/{name}/history"] = (200, json.dumps(history).encode())
+
+
+def has_the_shop(server: Server) -> None:
+    """Let the engine have a project with an image that was built, twice, and one from a registry."""
+    has_containers(server, ("backend", "shop-backend:1.4", IMAGE), ("worker", "shop-backend:1.4", IMAGE), ("db", "postgres:17", OTHER))
+    has_image(server, "shop-backend:1.4", IMAGE, Config={"Labels": LABELS})
+    has_image(server, "postgres:17", OTHER, RepoDigests=["postgres@sha256:aa"])
+
+
+def parameters(server: Server, **more: t.Any) -> dict[str, t.Any]:
+    """Return the parameters of the module with their defaults, as Ansible gives them; however late it is, no image is old."""
+    defaults = {name: spec.get("default") for name, spec in image_scan_arguments().items()}
+    return {**defaults, "docker_host": host_of(server), "timeout": 5, "timeout_seconds": 20.0, "updates": False, "age_warning_days": 1e6, **more}
+
+
+@pytest.fixture
+def trivy(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., pathlib.Path]:
+    """Make a shell program the only scanner of this machine; it notes of what and where it was asked."""
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin")
+    monkeypatch.setattr(scanners, "_MORE_PATHS", ())
+    monkeypatch.setattr(scanners, "PLUGIN_DIRECTORIES", (str(tmp_path),))
+
+    def make(version: str = "0.69.3", fails_for: str = "none") -> pathlib.Path:
+        told = json.dumps({"Version": version, "VulnerabilityDB": {"UpdatedAt": "2026-11-25T00:33:07Z"}})
+        program = tmp_path / "trivy"
+        program.write_text(
+            f"#!/bin/sh\n[ \"$1\" = version ] && {{ echo '{told}'; exit; }}\nfor image; do :; done\n"
+            f'echo "$image at $DOCKER_HOST" >> {tmp_path}/scans\n'
+            f'[ "$image" = {fails_for} ] && {{ echo "FATAL no space left on device" >&2; exit 1; }}\n'
+            f'while [ "$1" != --output ]; do shift; done; cp {FIXTURES}/trivy.json "$2"\n',
+            encoding="utf-8",
+        )
+        program.chmod(0o755)
+        return program
+
+    return make
+
+
+def scans(program: pathlib.Path) -> list[str]:
+    file = program.parent / "scans"
+    return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+
+
+def by_image(facts: dict[str, t.Any]) -> dict[str, dict[str, t.Any]]:
+    return {image["image"]: image for image in facts["images"]}
+
+
+def test_containers_of_one_image_are_one_row(server: Server) -> None:
+    has_the_shop(server)
+    engine = engine_of(server)
+    backend, database = collect_images(engine, discover(engine, Selection()))
+    assert (backend.image, backend.id, backend.services, backend.source) == ("shop-backend:1.4", IMAGE, ["shop/backend", "shop/worker"], "built")
+    assert (database.image, database.id, database.services, database.source) == ("postgres:17", OTHER, ["shop/db"], "registry")
+    assert backend.renew is not None and "build --pull --no-cache backend worker" in backend.renew
+    assert database.renew == "cd /srv/shop && docker compose -p shop pull db && docker compose -p shop up --detach db"
+    assert (backend.size_bytes, backend.base_created_at) == (120_000_000, BASE)
+    assert backend.created_at == datetime.datetime(2026, 11, 20, 8, 0, 0, 123456, tzinfo=datetime.timezone.utc)
+
+
+def test_a_name_that_means_another_image_by_now_is_not_what_is_scanned(server: Server) -> None:
+    has_containers(server, ("backend", "shop-backend:1.4", IMAGE))
+    has_image(server, "shop-backend:1.4", OTHER)
+    has_image(server, "before", IMAGE)
+    engine = engine_of(server)
+    assert [row.image for row in collect_images(engine, discover(engine, Selection()))] == [IMAGE]
+
+
+def test_images_that_are_named_need_no_container(server: Server) -> None:
+    has_image(server, "tools:1", IMAGE)
+    found, absent = collect_images(engine_of(server), [], ["tools:1", "gone:2"])
+    assert (found.image, found.id, found.services, found.renew, found.error) == ("tools:1", IMAGE, [], None, None)
+    assert (absent.image, absent.id, absent.size_bytes) == ("gone:2", "", None)
+    assert absent.error is not None and (absent.error.code, absent.error.hint) == ("not-found", "See: docker images")
+
+
+def test_times_that_no_clock_showed_are_not_known(server: Server) -> None:
+    has_image(server, "tools:1", IMAGE, Created="1970-01-01T00:00:01Z")
+    server.answers[f"/images/{IMAGE}/history"] = (200, b'[{"Created": 1, "Size": 80}]')
+    row = collect_images(engine_of(server), [], ["tools:1"])[0]
+    assert (row.created_at, row.base_created_at, row.error) == (None, None, None)
+
+
+def test_an_image_that_the_engine_fails_at_is_unknown_and_the_others_are_not(server: Server, trivy: t.Callable[..., pathlib.Path]) -> None:
+    program = trivy()
+    has_the_shop(server)
+    server.answers[f"/images/{OTHER}/history"] = (500, b'{"message": "layer does not exist"}')
+    facts = by_image(scan_images(parameters(server)))
+    assert (facts["postgres:17"]["status"], facts["postgres:17"]["scanned"]) == ("unknown", False)
+    assert "layer does not exist" in facts["postgres:17"]["error"]["reason"]
+    assert facts["shop-backend:1.4"]["scanned"]
+    assert [scan.partition(" ")[0] for scan in scans(program)] == ["shop-backend:1.4"]
+
+
+def test_the_whole_scan(server: Server, trivy: t.Callable[..., pathlib.Path]) -> None:
+    program = trivy()
+    has_the_shop(server)
+    facts = scan_images(parameters(server))
+    assert (facts["status"], facts["scanner_missing"], facts["errors"]) == ("warning", None, [])
+    assert facts["scanner"] == {"name": "trivy", "version": "0.69.3", "path": str(program), "on": "target"}
+    assert scans(program) == [f"shop-backend:1.4 at {host_of(server)}", f"postgres:17 at {host_of(server)}"]
+    assert facts["summary"] == "vulnerabilities in 2 images: 2 critical, 2 high, 2 medium"
+    assert facts["metrics"]["vulnerabilities_high"]["value"] == 2
+    assert facts["metrics"]["images_not_scanned"]["value"] == 0
+    assert facts["images"][0]["updates"]["asked"] is False
+
+
+def test_one_scan_that_fails_leaves_the_others(server: Server, trivy: t.Callable[..., pathlib.Path]) -> None:
+    trivy(fails_for="shop-backend:1.4")
+    has_the_shop(server)
+    facts = scan_images(parameters(server))
+    failed, scanned = by_image(facts)["shop-backend:1.4"], by_image(facts)["postgres:17"]
+    assert (failed["status"], failed["counts"], failed["scanner"]) == ("unknown", None, None)
+    assert "no space left on device" in failed["error"]["reason"]
+    assert (scanned["scanned"], scanned["counts"]["high"]) == (True, 1)
+    assert facts["metrics"]["images_not_scanned"]["value"] == 1
+
+
+def test_without_time_nothing_is_started_and_nothing_is_fine(server: Server, trivy: t.Callable[..., pathlib.Path]) -> None:
+    program = trivy()
+    has_the_shop(server)
+    facts = scan_images(parameters(server, deadline_seconds=0.0, updates=True, images=["postgres:17", "gone:2"]))
+    late, absent = facts["images"]
+    assert (late["status"], late["error"]["reason"]) == ("unknown", "not scanned: the time for all images is over")
+    assert (late["updates"]["status"], late["updates"]["reason"]) == ("unknown", "the time for all images is over")
+    assert (absent["error"]["reason"], absent["updates"]["asked"]) == ("this host has no such image", False)
+    assert scans(program) == []
+    assert not [path for path, dummy in server.seen if path.endswith("/containers/create")]
+
+
+def test_without_a_scanner_every_image_says_so(server: Server, trivy: t.Callable[..., pathlib.Path]) -> None:
+    has_the_shop(server)
+    facts = scan_images(parameters(server))
+    assert (facts["status"], facts["scanner"], facts["scanner_missing"]["code"]) == ("unknown", None, "not-installed")
+    # The controller may have one: that is no error of the host.
+    assert facts["errors"] == []
+    assert {image["error"]["source"] for image in facts["images"]} == {facts["scanner_missing"]["source"]}
+
+
+def test_a_scanner_that_must_not_run_is_an_error_of_the_host(server: Server, trivy: t.Callable[..., pathlib.Path]) -> None:
+    program = trivy(version="0.69.4")
+    has_the_shop(server)
+    facts = scan_images(parameters(server))
+    assert (facts["scanner_missing"]["code"], [error["source"] for error in facts["errors"]]) == ("refused", [facts["scanner_missing"]["source"]])
+    assert scans(program) == []
+
+
+def test_scanner_none_looks_for_none(server: Server, trivy: t.Callable[..., pathlib.Path]) -> None:
+    program = trivy()
+    has_the_shop(server)
+    facts = scan_images(parameters(server, scanner="none"))
+    assert (facts["scanner"], facts["scanner_missing"], scans(program)) == (None, None, [])
+    assert {image["error"]["reason"] for image in facts["images"]} == {"scanner is none"}
+
+
+def test_without_an_engine_nothing_is_known(tmp_path: pathlib.Path, server: Server) -> None:
+    facts = scan_images(parameters(server, docker_host=f"unix://{tmp_path}/none.sock"))
+    assert (facts["status"], facts["images"], facts["scanner_missing"]) == ("unknown", [], None)
+    assert [error["reason"] for error in facts["errors"]] == ["no such socket"]
+
+
+def answers_commands(server: Server, **commands: bytes) -> None:
+    """Let a disposable container be made, in which each of *commands* says its words."""
+
+    def begin(handler: Handler) -> None:
+        program = json.loads(server.seen[-1][1])["Cmd"][0]
+        content = json.dumps({"Id": program}).encode()
+        handler.send_response(201)
+        handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        handler.wfile.write(content)
+
+    server.answers["/containers/create"] = (201, b'{"Id": "helper"}')
+    server.answers["/containers/helper/attach"] = upgraded()
+    server.answers["/containers/helper/start"] = (204, b"")
+    server.answers["/containers/helper"] = (204, b"")
+    server.answers["/containers/helper/exec"] = begin
+    for program, said in commands.items():
+        server.answers[f"/exec/{program}/start"] = upgraded(frame(1, said))
+        server.answers[f"/exec/{program}/json"] = (200, b'{"ExitCode": 0}')
+
+
+def test_a_container_of_the_image_tells_its_pending_updates(server: Server) -> None:
+    has_image(server, "tools:1", IMAGE)
+    answers_commands(server, cat=b'ID=alpine\nPRETTY_NAME="Alpine Linux v3.18"\n', apk=APK.encode())
+    facts = scan_images(parameters(server, images=["tools:1"], scanner="none", updates=True, updates_network="host"))
+    image = facts["images"][0]
+    assert (image["os"], image["statuses"]["updates"], image["updates"]["security"]) == ("Alpine Linux v3.18", "warning", 2)
+    assert [package["package"] for package in image["updates"]["packages"]] == ["musl", "libcrypto3"]
+    assert facts["metrics"]["pending_security_updates"]["value"] == 2
+    made = next(json.loads(body) for path, body in server.seen if "/containers/create" in path)
+    assert (made["Image"], made["HostConfig"]["NetworkMode"], made["HostConfig"]["CapDrop"]) == (IMAGE, "host", ["ALL"])
+
+
+def test_an_image_that_no_container_can_be_made_of_has_unknown_updates(server: Server) -> None:
+    has_image(server, "tools:1", IMAGE)
+    server.answers["/containers/create"] = (500, b'{"message": "no space left on device"}')
+    image = scan_images(parameters(server, images=["tools:1"], scanner="none", updates=True))["images"][0]
+    assert (image["statuses"]["updates"], image["updates"]["security"]) == ("unknown", None)
+    assert "no space left on device" in image["updates"]["reason"]
+    assert image["updates"]["hint"]
+
+
+# -- an image for the controller ---------------------------------------------------------------------------------------
+
+
+def export(server: Server, directory: pathlib.Path, **more: t.Any) -> dict[str, t.Any]:
+    return export_image(parameters(server), {"image": "tools:1", "directory": str(directory), "max_bytes": 1000, "timeout_seconds": 10.0, **more})
+
+
+@pytest.fixture
+def directory(tmp_path: pathlib.Path) -> pathlib.Path:
+    made = tmp_path / "export"
+    made.mkdir()
+    return made
+
+
+def test_an_image_is_saved_for_its_reader_alone(server: Server, directory: pathlib.Path) -> None:
+    server.answers["/images/tools:1/get"] = (200, b"an archive")
+    assert export(server, directory) == {"path": f"{directory}/stackops-image.tar", "bytes": 10}
+    file = directory / "stackops-image.tar"
+    assert (file.read_bytes(), stat.S_IMODE(file.stat().st_mode)) == (b"an archive", 0o600)
+
+
+def test_the_image_before_gives_way_and_a_link_in_its_place_leads_nowhere(server: Server, directory: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    server.answers["/images/tools:1/get"] = (200, b"an archive")
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    (directory / "stackops-image.tar").symlink_to(victim)
+    assert export(server, directory)["bytes"] == 10
+    assert (victim.read_bytes(), (directory / "stackops-image.tar").is_symlink()) == (b"precious", False)
+    server.answers["/images/tools:1/get"] = (200, b"the next")
+    export(server, directory)
+    assert (directory / "stackops-image.tar").read_bytes() == b"the next"
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [((200, b"x" * 2000), "too-large"), ((404, b'{"message": "No such image: tools:1"}'), "not-found")],
+    ids=["larger than allowed", "gone"],
+)
+def test_an_image_that_cannot_be_saved_leaves_no_file(server: Server, directory: pathlib.Path, answer: tuple[int, bytes], code: str) -> None:
+    server.answers["/images/tools:1/get"] = answer
+    with pytest.raises(CheckError) as caught:
+        export(server, directory)
+    assert (caught.value.code, list(directory.iterdir())) == (code, [])
+
+
+def test_no_directory_for_it_is_told_with_the_room_it_takes(server: Server, directory: pathlib.Path) -> None:
+    with pytest.raises(CheckError, match="No such file or directory") as caught:
+        export(server, directory / "gone", max_bytes=4 * 1024**3)
+    assert caught.value.code == "io"
+    assert "4 GiB at most" in caught.value.hint
