@@ -140,3 +140,171 @@ def test_the_words_of_rules():
 def test_what_nft_does_not_write(text):
     with pytest.raises((ValueError, KeyError, TypeError)):
         parse_nft_json(text)
+
+
+def compare(left, right, operator="=="):
+    return {"match": {"op": operator, "left": left, "right": right}}
+
+
+def all_of(*conditions):
+    return pf.AllOf(conditions)
+
+
+SYN, SYN_ACK = Ranges([(2, 2)]), Ranges([(18, 18)])
+FLAGS = {"payload": {"protocol": "tcp", "field": "flags"}}
+V4, V6, TCP, UDP = is_("version", "4"), is_("version", "6"), is_("proto", "tcp"), is_("proto", "udp")
+MARK = {"meta": {"key": "mark"}}
+
+
+@pytest.mark.parametrize(
+    ("statement", "wanted"),
+    [
+        ({"redirect": {"port": 9000}}, pf.Action("redirect", ports=Ranges([(9000, 9000)]))),
+        ({"redirect": None}, pf.Action("redirect")),
+        ({"redirect": {"port": {"map": {"key": FLAGS, "data": "@x"}}}}, pf.Action("unsure", "redirect")),
+        ({"masquerade": None}, pf.Action("source-nat")),
+        ({"snat": {"addr": "198.51.100.1"}}, pf.Action("source-nat")),
+        ({"notrack": None}, pf.Action("notrack")),
+        ({"reject": None}, pf.Action("drop")),
+        ({"goto": {"target": "x"}}, pf.Action("goto", "x")),
+        ({"limit": {"rate": 5, "per": "second"}}, pf.ALWAYS),
+        ({"limit": {"rate": 5, "per": "second", "inv": True}}, pf.NEVER),
+        ({"limit": "a-named-one"}, pf.ALWAYS),
+        ({"ct count": {"val": 20}}, pf.ALWAYS),
+        ({"ct count": {"val": 20, "inv": True}}, pf.NEVER),
+        ({"mangle": {"key": MARK, "value": 7}}, pf.Action("mark", value=7)),
+        ({"mangle": {"key": MARK, "value": {"|": [MARK, 7]}}}, pf.Action("mark", mask=0)),
+        ({"xt": {"type": "match", "name": "string"}}, pf.UNSURE),
+        ({"quota": {"val": 10, "val_unit": "mbytes"}}, pf.UNSURE),
+        ({"tproxy": {"port": 3129}}, pf.Action("unsure", "tproxy")),
+        ({"dnat": {"port": 80}}, pf.Action("dnat", ports=Ranges([(80, 80)]))),
+        ({"dnat": {"addr": {"range": ["172.18.0.2", "172.18.0.5"]}}}, pf.Action("dnat", addresses=Ranges.network("172.18.0.2-172.18.0.5"))),
+        ({"dnat": {"addr": "no address"}}, pf.Action("unsure", "dnat")),
+        ({"dnat": {"addr": "172.18.0.2", "port": "no-such-service"}}, pf.Action("unsure", "dnat")),
+    ],
+)  # fmt: skip
+def test_what_a_statement_does(statement, wanted):
+    assert steps(statement) == (wanted,)
+
+
+@pytest.mark.parametrize("statement", ["counter", {"log": {"prefix": "x"}}, {"continue": None}, {"mangle": {"key": {"meta": {"key": "priority"}}, "value": 1}}])
+def test_statements_that_say_nothing_of_a_packet(statement):
+    assert steps(statement, {"drop": None}) == (pf.Action("drop"),)
+
+
+@pytest.mark.parametrize(
+    ("match", "wanted"),
+    [
+        (payload("ip", "protocol", {"set": ["tcp", 17]}), all_of(V4, is_("proto", "tcp", "udp"))),
+        (payload("ip6", "nexthdr", "tcp"), all_of(V6, TCP)),
+        (payload("ip", "ttl", 1), all_of(V4, pf.UNSURE)),
+        (payload("ip6", "hoplimit", 255), all_of(V6, pf.UNSURE)),
+        (payload("ip6", "saddr", "2001:db8::/32"), all_of(V6, pf.Property("src", Ranges.network("2001:db8::/32"), 6))),
+        (payload("ip", "daddr", ["192.0.2.1", "192.0.2.2"]), all_of(V4, pf.Property("dst", Ranges.network("192.0.2.1-192.0.2.2"), 4))),
+        (payload("ip", "saddr", "example.com"), pf.UNSURE),
+        (payload("udp", "sport", 53), all_of(UDP, pf.Property("sport", Ranges([(53, 53)])))),
+        (payload("th", "dport", "no-such-service"), pf.UNSURE),
+        (payload("th", "dport", {"jhash": {}}), pf.UNSURE),
+        (payload("icmp", "type", "echo-request"), all_of(is_("proto", "icmp"), pf.UNSURE)),
+        (payload("arp", "operation", "request"), pf.NEVER),
+        (payload("vlan", "id", 7), pf.UNSURE),
+        (payload("tcp", "flags", ["syn", "ack"], "in"), all_of(TCP, pf.Not(pf.Property("tcpflags", Ranges([(0, 0)]), mask=18)))),
+        (payload("tcp", "flags", "a-flag-to-come", "in"), pf.UNSURE),
+        (compare({"&": [FLAGS, {"|": [{"|": ["fin", "syn"]}, "rst", "ack"]}]}, "syn"), all_of(TCP, pf.Property("tcpflags", SYN, mask=23))),
+        (compare({"&": [FLAGS, 18]}, ["syn", "ack"]), all_of(TCP, pf.Property("tcpflags", SYN_ACK, mask=18))),
+        (compare({"&": [{"payload": {"protocol": "ip", "field": "dscp"}}, 1]}, 1), pf.UNSURE),
+        (compare(MARK, {"range": [1, 9]}), pf.Property("mark", Ranges([(1, 9)]))),
+        (compare(MARK, 9, "<="), pf.Property("mark", Ranges([(0, 9)]))),
+        (compare(MARK, 9, "<"), pf.Property("mark", Ranges([(0, 8)]))),
+        (compare({"payload": {"protocol": "th", "field": "dport"}}, "ssh", ">"), pf.UNSURE),
+        (compare({"meta": {"key": "pkttype"}}, {"set": ["broadcast", "multicast"]}), pf.NEVER),
+        (compare({"meta": {"key": "pkttype"}}, "unicast"), pf.ALWAYS),
+        (compare({"meta": {"key": "l4proto"}}, 6), TCP),
+        (compare({"meta": {"key": "nfproto"}}, "ipv6"), pf.AnyOf((V6,))),
+        (compare({"meta": {"key": "protocol"}}, {"set": ["ip", "ip6"]}), pf.AnyOf((V4, V6))),
+        (compare({"meta": {"key": "protocol"}}, "arp"), pf.AnyOf(())),
+        (compare({"ct": {"key": "direction"}}, "original"), is_("ctdir", "original")),
+        (compare({"ct": {"key": "protocol", "dir": "original"}}, "tcp"), is_("ctproto", "tcp")),
+        (compare({"ct": {"key": "status"}}, "dnat", "in"), is_("ctstatus", "dnat")),
+        (compare({"ct": {"key": "ip daddr", "dir": "original"}}, "192.0.2.1"), all_of(V4, pf.Property("ctorigdst", Ranges.network("192.0.2.1"), 4))),
+        (compare({"ct": {"key": "saddr", "dir": "original"}}, "fd00::1"), all_of(V6, pf.Property("ctorigsrc", Ranges.network("fd00::1"), 6))),
+        (compare({"ct": {"key": "proto-src", "dir": "original"}}, 53), pf.Property("ctorigsport", Ranges([(53, 53)]))),
+        (compare({"ct": {"key": "proto-dst", "dir": "reply"}}, 53), pf.UNSURE),
+        (compare({"fib": {"result": "type", "flags": ["saddr", "iif"]}}, "LOCAL"), is_("srctype", "local")),
+        (compare({"fib": {"result": "oifname", "flags": ["daddr"]}}, "eth0"), pf.UNSURE),
+    ],
+)  # fmt: skip
+def test_conditions(match, wanted):
+    assert steps(match, {"accept": None}) == (wanted, pf.Action("accept"))
+
+
+def test_values_of_several_parts():
+    pair = {"concat": [{"payload": {"protocol": "ip", "field": "saddr"}}, {"payload": {"protocol": "th", "field": "dport"}}]}
+    cases = {"set": [{"concat": ["192.0.2.1", 22]}, {"elem": {"val": {"concat": ["192.0.2.2", {"range": [80, 90]}]}, "comment": "web"}}]}
+
+    def case(address, low, high):
+        return all_of(all_of(V4, pf.Property("src", Ranges.network(address), 4)), pf.Property("dport", Ranges([(low, high)])))
+
+    assert steps(compare(pair, cases))[0] == pf.AnyOf((case("192.0.2.1", 22, 22), case("192.0.2.2", 80, 90)))
+    assert steps(compare(pair, {"concat": ["192.0.2.1", 22, "eth0"]})) == (pf.UNSURE,)
+
+
+def test_verdict_maps_of_several_parts_of_a_default_and_of_no_verdict():
+    key = {"concat": [{"meta": {"key": "iifname"}}, {"payload": {"protocol": "th", "field": "dport"}}]}
+    data = {"set": [[{"concat": ["eth0", 22]}, {"accept": None}], ["*", {"continue": None}]]}
+    there = pf.AnyOf((all_of(is_("iif", "eth0"), pf.Property("dport", Ranges([(22, 22)]))),))
+    assert steps({"vmap": {"key": key, "data": data}}) == (pf.Branches(((there, pf.Action("accept")), (pf.ALWAYS, pf.Action("continue")))),)
+
+
+@pytest.mark.parametrize(
+    ("rule", "wanted"),
+    [
+        ([{"limit": {"rate": 5, "per": "second"}}, {"drop": None}], (pf.UNSURE, pf.ALWAYS, pf.Action("drop"))),
+        ([{"limit": {"rate": 5, "per": "second", "inv": True}}, {"drop": None}], (pf.NEVER, pf.Action("drop"))),
+        ([{"limit": {"rate": 5, "per": "second"}}, {"accept": None}], (pf.ALWAYS, pf.Action("accept"))),
+    ],
+    ids=["the next packet passes", "a new client is within it", "a new client is accepted"],
+)
+def test_rates(rule, wanted):
+    assert steps(*rule) == wanted
+
+
+@pytest.mark.parametrize(
+    ("rule", "wanted"),
+    [
+        ([{"reject": {"type": "icmp", "expr": "admin-prohibited"}}], (V4, pf.Action("drop"))),
+        ([{"reject": {"type": "icmpv6", "expr": "no-route"}}], (V6, pf.Action("drop"))),
+        ([{"reject": {"type": "icmpx", "expr": "admin-prohibited"}}], (pf.Action("drop"),)),
+        ([{"reject": {"type": "tcp reset"}}], (pf.UNSURE, pf.Action("drop"))),
+        ([payload("ip", "saddr", "192.0.2.1"), {"reject": {"type": "tcp reset"}}],
+         (all_of(V4, pf.Property("src", Ranges.network("192.0.2.1"), 4)), pf.Action("drop"))),
+    ],
+)  # fmt: skip
+def test_a_rejection_is_of_the_family_that_its_answer_is_of(rule, wanted):
+    assert steps(*rule) == wanted
+    if len(rule) == 1:
+        # Where the table is of one family that is said already.
+        assert steps(*rule, family="ip") == (pf.Action("drop"),)
+
+
+def test_chains_as_the_kernel_calls_them():
+    chain = {"family": "inet", "table": "t", "type": "filter", "hook": "input"}
+    entries = [
+        {"metainfo": {"version": "1.0.6"}},
+        {"table": {"family": "inet", "name": "t"}},
+        {"table": {"family": "arp", "name": "t"}},
+        {"chain": {**chain, "name": "named", "prio": "filter"}},
+        {"chain": {**chain, "name": "late", "prio": 10, "policy": "drop"}},
+        {"chain": {"family": "netdev", "table": "n", "name": "in", "type": "filter", "hook": "ingress", "dev": ["eth0", "eth1"], "prio": -500}},
+        {"chain": {"family": "inet", "table": "t", "name": "called"}},
+        {"chain": {"family": "bridge", "table": "b", "name": "c", "type": "filter", "hook": "output", "prio": 0, "policy": "accept"}},
+        {"rule": {"family": "inet", "table": "t", "chain": "gone", "handle": 9, "expr": [{"drop": None}]}},
+    ]
+    result = parse_nft_json(json.dumps({"nftables": entries}))
+    assert [(one.name, one.priority, one.policy, one.devices) for one in result.bases] == [
+        ("named", 0, "accept", ()),
+        ("late", 10, "drop", ()),
+        ("in", -500, "accept", ("eth0", "eth1")),
+    ]
+    assert sorted(result.bases[0].jumps) == ["called", "late", "named"]
+    assert (result.problems, result.tables) == ([], {("nft", "inet", "t"): 0})
