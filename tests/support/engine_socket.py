@@ -6,9 +6,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
+import pathlib
 import socketserver
 import struct
+import threading
 import time
 import typing as t
 
@@ -58,6 +61,15 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         super().__init__(path, Handler)
         self.answers: dict[str, t.Any] = {"/version": (200, b'{"ApiVersion": "1.45", "MinAPIVersion": "1.24", "Version": "26.1.5"}')}
         self.seen: list[tuple[str, bytes]] = []
+
+
+@contextlib.contextmanager
+def serving(directory: pathlib.Path) -> t.Iterator[Server]:
+    """Run a server in *directory* for the block."""
+    with Server(str(directory / "engine.sock")) as running:
+        threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield running
+        running.shutdown()
 
 
 def upgraded(*pieces: t.Union[bytes, float], echo: bool = False) -> t.Callable[[Handler], None]:

@@ -25,7 +25,7 @@ import pytest
 from ansible_collections.stackops.runbook.plugins.module_utils import _engine
 from ansible_collections.stackops.runbook.plugins.module_utils._engine import Engine, EngineOptions, socket_candidates
 from ansible_collections.stackops.runbook.plugins.module_utils._envelope import CheckError
-from ansible_collections.stackops.runbook.tests.support.engine_socket import Handler, Server, frame, upgraded
+from ansible_collections.stackops.runbook.tests.support.engine_socket import Handler, Server, frame, serving, upgraded
 
 pytest.importorskip("docker", reason="the Docker SDK for Python is not installed")
 
@@ -42,11 +42,8 @@ def archive(**files: bytes) -> bytes:
 
 @pytest.fixture
 def server(tmp_path: pathlib.Path) -> t.Iterator[Server]:
-    with Server(str(tmp_path / "engine.sock")) as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
+    with serving(tmp_path) as running:
         yield running
-        running.shutdown()
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import json
 import os
 import pathlib
 import stat
-import threading
 import typing as t
 
 import pytest
@@ -39,7 +38,7 @@ from ansible_collections.stackops.runbook.plugins.module_utils._image_updates im
 from ansible_collections.stackops.runbook.plugins.module_utils._process import Completed
 from ansible_collections.stackops.runbook.plugins.module_utils._scanner_output import ScannerReport, parse_trivy
 from ansible_collections.stackops.runbook.plugins.module_utils._scanners import Scanner
-from ansible_collections.stackops.runbook.tests.support.engine_socket import Handler, Server, frame, upgraded
+from ansible_collections.stackops.runbook.tests.support.engine_socket import Handler, Server, frame, serving, upgraded
 
 NOW = datetime.datetime(2026, 11, 26, 12, tzinfo=datetime.timezone.utc)
 FIXTURES = pathlib.Path(__file__).resolve().parents[2] / "fixtures/scanners"
@@ -333,10 +332,8 @@ BASE = datetime.datetime(2026, 3, 1, tzinfo=datetime.timezone.utc)
 @pytest.fixture
 def server(tmp_path: pathlib.Path) -> t.Iterator[Server]:
     pytest.importorskip("docker", reason="the Docker SDK for Python is not installed")
-    with Server(str(tmp_path / "engine.sock")) as running:
-        threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    with serving(tmp_path) as running:
         yield running
-        running.shutdown()
 
 
 def host_of(server: Server) -> str:

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pathlib
 
 import pytest
 from ansible_collections.stackops.runbook.plugins.module_utils import _published_ports as ports
 from ansible_collections.stackops.runbook.plugins.module_utils._address_ranges import PRIVATE, PUBLIC, Ranges
 from ansible_collections.stackops.runbook.plugins.module_utils._discovery import ContainerRef, Stack
+from ansible_collections.stackops.runbook.plugins.module_utils._engine import Engine, EngineOptions
 from ansible_collections.stackops.runbook.plugins.module_utils._envelope import CheckError
-from ansible_collections.stackops.runbook.plugins.module_utils._firewall_intent import UfwPolicy, parse_ufw_rules
+from ansible_collections.stackops.runbook.plugins.module_utils._firewall_intent import UfwPolicy, parse_ufw_rules, read_firewalld, read_ufw
 from ansible_collections.stackops.runbook.plugins.module_utils._host_net import Sight
-from ansible_collections.stackops.runbook.plugins.module_utils._packet_filter import parse_iptables_save
+from ansible_collections.stackops.runbook.plugins.module_utils._packet_filter import Ruleset, parse_iptables_save
 from ansible_collections.stackops.runbook.plugins.module_utils._packet_walk import Evidence, HostNet, Interface, Route
 from ansible_collections.stackops.runbook.plugins.module_utils._ports import Listening, Socket
+from ansible_collections.stackops.runbook.plugins.module_utils._process import Completed
+from ansible_collections.stackops.runbook.tests.support.engine_socket import serving
 
 BRIDGE = "br-0123456789ab"
 HOST = HostNet(
@@ -304,3 +308,282 @@ def test_the_containers_address_itself():
     guard = f"*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -d 172.30.0.2/32 ! -i {BRIDGE} -j DROP\nCOMMIT\n"
     assert judge(guard + PUBLISH).row(WEB)["direct"] is False
     assert judge(PUBLISH).row(process(22))["direct"] is None
+
+
+# -- what is rare -----------------------------------------------------------------------------------------------------------
+
+TEXT_MATCH = "-m string --string x --algo bm"
+FIREWALL = pathlib.Path(__file__).parents[2] / "fixtures/firewall"
+
+
+@pytest.fixture
+def firewalld(tmp_path):
+    """firewalld as it was recorded: its default zone lets in a few ports, 8080 and 6379 not among them."""
+    words = (FIREWALL / "firewalld-zones.txt").read_bytes()
+    return read_firewalld(str(tmp_path), lambda argv, *dummy, **more: Completed(tuple(argv), 0, words, b""))
+
+
+def actions(row):
+    return [one["action"] for one in row["fix"]]
+
+
+def test_a_loopback_bind_that_nobody_can_tell_of():
+    doubtful = DNAT.format(f"-A DOCKER -d 127.0.0.1/32 ! -i {BRIDGE} -p tcp -m tcp --dport 8080 {TEXT_MATCH} -j DNAT --to-destination 172.30.0.2:80\n")
+    row = judge(doubtful).row(dataclasses.replace(WEB, host_ip="127.0.0.1"))
+    assert (row["class"], row["status"], row["verdict"]) == ("unknown", "unknown", "unknown")
+    assert f"{TEXT_MATCH} -j DNAT" in row["reason"]
+    assert [one["chain"] for one in row["evidence"]] == ["DOCKER"]
+
+
+def test_a_private_address_that_leads_outside():
+    interfaces = (Interface("lo", ("127.0.0.1",)), Interface("eth0", ("10.0.0.5",)))
+    inside = Sight(ruleset=parse_iptables_save("", "iptables-nft-save", 4), host=dataclasses.replace(HOST, interfaces=interfaces))
+    row = ports.Judge(inside, [Socket("tcp", "10.0.0.5", 7000)]).row(process(7000, host_ip="10.0.0.5"))
+    assert (row["class"], row["verdict"], row["interfaces"]) == ("private_bind", "reachable", ["eth0"])
+    assert row["reason"] == "bound to the private address 10.0.0.5, which everybody can route to"
+    unexpected = ports.Judge(inside, [Socket("tcp", "10.0.0.5", 7000)], None, []).row(process(7000, host_ip="10.0.0.5"))
+    assert (unexpected["class"], unexpected["status"]) == ("exposed_unexpected", "critical")
+    other = ports.Judge(inside, [Socket("tcp", "10.0.0.6", 7000)]).row(process(7000, host_ip="10.0.0.5"))
+    assert other["class"] == "closed"
+
+
+def test_a_link_local_address_is_for_the_neighbours_alone():
+    listening = [Socket("tcp6", "fe80::1", 9000)]
+    row = ports.Judge(sight(), listening).row(process(9000, 6, "fe80::1"))
+    assert row["verdict"] == "restricted"
+    assert row["reachable_from"] and "::/0" not in row["reachable_from"]
+
+
+def test_a_container_that_no_way_leads_to_has_no_answer_of_its_own():
+    lost = dataclasses.replace(HOST, routes=())
+    assert ports.Judge(Sight(ruleset=parse_iptables_save(PUBLISH, "iptables-nft-save", 4), host=lost), []).direct(WEB) is None
+
+
+def test_a_port_that_a_proxy_of_the_host_takes_is_the_hosts_own():
+    proxied = ports.Judge(sight(), [Socket("tcp", "0.0.0.0", 8080)])
+    row = proxied.row(WEB)
+    assert (row["class"], row["path"]) == ("exposed_no_firewall", "local")
+    assert actions(row) == ["bind_loopback", "unpublish", "listen_loopback", "input_drop"]
+
+
+def test_fixes_with_firewalld(firewalld):
+    row = judge(PUBLISH, firewalld).row(WEB)
+    assert (row["class"], row["policy"]["engine"], row["policy"]["verdict"]) == ("exposed_bypass", "firewalld", "deny")
+    assert actions(row) == ["bind_loopback", "unpublish", "nft_forward", "firewalld_strict"]
+    assert "no chain DOCKER-USER" in row["fix"][2]["text"]
+    chained = PUBLISH + "*filter\n:FORWARD ACCEPT [0:0]\n:DOCKER-USER - [0:0]\n-A FORWARD -j DOCKER-USER\nCOMMIT\n"
+    fix = judge(chained, firewalld).row(WEB)["fix"][2]
+    assert fix["text"].startswith("Or keep it out in a table of its own, which neither firewalld nor Docker touches.")
+    assert fix["commands"][2].endswith("iifname eth0 meta l4proto tcp ct original proto-dst 8080 ct status dnat drop")
+    listener_fix = judge("", firewalld).row(process(6379))["fix"]
+    assert [one["commands"] for one in listener_fix] == [[], ["firewall-cmd --permanent --remove-port=6379/tcp", "firewall-cmd --reload"]]
+
+
+def test_a_port_that_ufw_should_keep_is_closed_by_ufw():
+    fix = judge("", UFW).row(process(6379))["fix"]
+    assert [one["commands"] for one in fix] == [[], ["ufw deny 6379/tcp"]]
+
+
+# -- what is read of the host -------------------------------------------------------------------------------------------------
+
+
+def makes_ufw(root, enabled):
+    (root / "etc/ufw").mkdir(parents=True)
+    (root / "etc/ufw/ufw.conf").write_text(f"ENABLED={enabled}\n")
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch, firewalld):
+    """Make *commands* the only programs of the host, and its files those below the test's directory."""
+
+    def make(*commands, firewall=lambda: firewalld):
+        monkeypatch.setattr(ports, "find_command", lambda name: f"/usr/bin/{name}" if name in commands else "")
+        monkeypatch.setattr(ports, "read_ufw", lambda: read_ufw(str(tmp_path)))
+        monkeypatch.setattr(ports, "read_firewalld", firewall)
+        return tmp_path
+
+    return make
+
+
+FIREWALLD_TABLE = Ruleset(tables={("nft", "inet", "firewalld"): 3})
+UFW_CHAINS = "*filter\n:INPUT DROP [0:0]\n:ufw-user-input - [0:0]\n-A INPUT -j ufw-user-input\nCOMMIT\n"
+
+
+def test_without_either_there_is_no_policy(installed):
+    installed()
+    errors = []
+    assert (ports.read_policies(sight(), errors), errors) == (ports.Policies(None, ()), [])
+
+
+@pytest.mark.parametrize(
+    ("enabled", "text", "complete", "in_force", "not_in_force"),
+    [
+        ("yes", UFW_CHAINS, True, True, ()),
+        ("yes", "", True, False, ("ufw",)),
+        ("yes", "", False, True, ()),
+        ("no", "", True, False, ()),
+    ],
+    ids=["in the kernel", "enabled, and its rules are gone", "nobody sees the rules", "disabled"],
+)
+def test_ufw_counts_where_the_kernel_has_its_rules(installed, enabled, text, complete, in_force, not_in_force):
+    makes_ufw(installed(), enabled)
+    errors = []
+    found = ports.read_policies(sight(text, complete=complete), errors)
+    assert (found.policy is not None, found.installed, found.not_in_force, errors) == (in_force, ("ufw",), not_in_force, [])
+
+
+def test_firewalld_counts_where_its_table_is_there(installed, firewalld):
+    makes_ufw(installed("firewall-cmd"), "no")
+    found = ports.read_policies(Sight(ruleset=FIREWALLD_TABLE, host=HOST), [])
+    assert (found.policy, found.installed) == (firewalld, ("ufw", "firewalld"))
+
+
+def test_firewalls_that_cannot_be_read_are_errors(installed, monkeypatch):
+    def refuses():
+        raise CheckError("firewall-cmd --list-all-zones", "not authorized", "Run as root (become: true).", "permission-denied")
+
+    def forbidden():
+        raise CheckError("/etc/ufw/user.rules", "Permission denied", "Run as root (become: true).", "permission-denied")
+
+    installed("firewall-cmd", firewall=refuses)
+    monkeypatch.setattr(ports, "read_ufw", forbidden)
+    errors = []
+    found = ports.read_policies(Sight(ruleset=FIREWALLD_TABLE, host=HOST), errors)
+    assert (found.policy, found.installed) == (None, ("firewalld",))
+    assert [error.source for error in errors] == ["/etc/ufw/user.rules", "firewall-cmd --list-all-zones"]
+
+
+@pytest.mark.parametrize(
+    ("script", "found"),
+    [("echo 'tcp LISTEN 0 128 *:8081 *:*'", {8081}), ("echo 'tcp LISTEN 0 128 *:8081 *:*'; exit 1", None), (None, None)],
+    ids=["told", "failed", "no ss"],
+)
+def test_ss_is_asked_for_sockets_of_both_versions(tmp_path, monkeypatch, script, found):
+    program = tmp_path / "ss"
+    if script:
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+    monkeypatch.setattr(ports, "find_command", lambda name: str(tmp_path / name) if script else "")
+    assert ports._dual_ports() == found
+
+
+def test_a_program_that_cannot_be_started_tells_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(ports, "find_command", lambda name: str(tmp_path / name))
+    assert ports._dual_ports() is None
+
+
+# -- with an engine -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(tmp_path):
+    pytest.importorskip("docker", reason="the Docker SDK for Python is not installed")
+    with serving(tmp_path) as running:
+        yield running
+
+
+def has(server, *containers):
+    """Let the engine have *containers*, and two networks."""
+    listed = [{"Id": one.id, "Labels": one.labels} for one in containers]
+    server.answers["/containers/json"] = (200, json.dumps(listed).encode())
+    for one in containers:
+        server.answers[f"/containers/{one.id}/json"] = (200, json.dumps(one.inspect).encode())
+    networks = [
+        {"Id": "0123456789abcdef", "Driver": "bridge", "Options": None},
+        {"Id": "fedcba", "Driver": "bridge", "Options": {"com.docker.network.bridge.name": "shop0"}},
+        {"Id": "aa", "Driver": "overlay", "network_interface": "podman1"},
+        {"Id": "bb", "Driver": "host"},
+    ]
+    server.answers["/networks"] = (200, json.dumps(networks).encode())
+
+
+def engine_of(server):
+    return Engine.connect(EngineOptions(docker_host=f"unix://{server.server_address}", timeout_seconds=5))
+
+
+def test_bridges_of_the_engines_networks(server):
+    has(server)
+    errors = []
+    assert ports._bridges(engine_of(server), errors) == {BRIDGE, "shop0", "podman1"}
+    assert (ports._bridges(None, errors), errors) == (frozenset(), [])
+    server.answers["/networks"] = (500, b'{"message": "broken"}')
+    assert ports._bridges(engine_of(server), errors) == frozenset()
+    assert ["broken" in error.reason for error in errors] == [True]
+
+
+def test_containers_of_no_stack_have_ports_as_well(server):
+    ours, other = container("web", BOTH), container("alone", BOTH, project="")
+    has(server, ours, other)
+    errors = []
+    found = ports._others(engine_of(server), [Stack("shop", containers=[ours])], errors)
+    assert ([one.name for one in found], errors) == (["-alone-1"], [])
+    server.answers["/containers/json"] = (500, b'{"message": "broken"}')
+    assert ports._others(engine_of(server), [], errors) == []
+    assert len(errors) == 1
+
+
+@pytest.fixture
+def host(monkeypatch, installed):
+    """Make the rules of the host those of a published port."""
+    installed()
+    monkeypatch.setattr(ports, "look", lambda: sight(PUBLISH))
+    monkeypatch.setattr(ports, "_dual_ports", set)
+
+
+def params(server, **more):
+    return {"docker_host": f"unix://{server.server_address}", "timeout": 5, "tls": False, "validate_certs": False, **more}
+
+
+WEB_PORT = {"port": 8080, "family": "ipv4"}
+
+
+def test_the_module_tells_of_one_project(server, host):
+    has(server, container("web", BOTH), container("blog", {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "9090"}]}, project="blog"))
+    facts = ports.check_ports(params(server, project_name="shop", expected=[WEB_PORT]))
+    assert [(row["project"], row["host_port"], row["family"], row["class"]) for row in facts["ports"]] == [
+        ("shop", 8080, "ipv4", "exposed_intended"),
+        ("shop", 8080, "ipv6", "closed"),
+    ]
+    assert (facts["status"], facts["missing"], facts["errors"]) == ("ok", [], [])
+    assert facts["summary"] == "2 ports, 1 of them open to everybody"
+    assert facts["host_firewall"]["docker_version"] == "26.1.5"
+
+
+def test_without_a_choice_containers_of_no_project_have_rows_too(server, host):
+    has(server, container("web", BOTH), container("alone", {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "9090"}]}, project=""))
+    facts = ports.check_ports(params(server))
+    rows = [(row["label"], row["project"], row["host_port"], row["class"]) for row in facts["ports"] if row["container"] and row["family"] == "ipv4"]
+    assert rows == [("shop/web", "shop", 8080, "exposed_no_firewall"), ("-alone-1", None, 9090, "closed")]
+
+
+def test_a_missing_port_is_the_headline_where_nothing_is_worse(server, host):
+    has(server, container("web", BOTH))
+    facts = ports.check_ports(params(server, project_name="shop", expected=[WEB_PORT, {"port": 443}]))
+    assert (facts["status"], facts["summary"]) == ("warning", "port 443/tcp is expected to be reachable, and is not: nothing is published or listens there")
+
+
+def test_what_could_not_be_read_is_the_headline_where_nothing_is_worse(server, host):
+    has(server, container("web", BOTH))
+    server.answers["/networks"] = (500, b'{"message": "broken"}')
+    facts = ports.check_ports(params(server, project_name="shop", expected=[WEB_PORT]))
+    assert facts["status"] == "unknown"
+    assert facts["summary"].startswith("2 ports, 0 of them unknown: networks: ")
+
+
+@pytest.mark.parametrize("more", [{"project_name": "gone"}, {"expected": [{"port": 22, "from": ["office"]}]}], ids=["no such project", "no address"])
+def test_what_cannot_be_done_is_unknown_with_its_reason(server, host, more):
+    has(server, container("web", BOTH))
+    facts = ports.check_ports(params(server, **more))
+    assert (facts["status"], facts["ports"], facts["host_firewall"], len(facts["errors"])) == ("unknown", [], None, 1)
+    assert facts["summary"] == f"{facts['errors'][0]['source']}: {facts['errors'][0]['reason']}"
+
+
+def test_a_host_without_an_engine_has_ports_too_and_one_that_does_not_answer_is_told(server, host, tmp_path):
+    absent = ports.check_ports(params(server, docker_host=f"unix://{tmp_path}/none.sock"))
+    assert (absent["errors"], absent["host_firewall"]["docker_version"]) == ([], None)
+    server.answers["/version"] = (500, b'{"message": "broken"}')
+    broken = ports.check_ports(params(server))
+    assert [error["source"] for error in broken["errors"]] == [f"unix://{server.server_address}"]
+    assert broken["status"] != "ok"
+    assert broken["host_firewall"] is not None
+    assert ports.check_ports(params(server, project_name="shop"))["host_firewall"] is None
