@@ -6,16 +6,22 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import json
 import os
 import pathlib
 import re
+import socket
 import subprocess
 import time
 
 import pytest
 from ansible_collections.stackops.runbook.plugins.module_utils import _host_resources as host
 from ansible_collections.stackops.runbook.plugins.module_utils._discovery import ContainerRef, Stack
+from ansible_collections.stackops.runbook.plugins.module_utils._engine import Engine, EngineOptions
+from ansible_collections.stackops.runbook.plugins.module_utils._envelope import CheckError
+from ansible_collections.stackops.runbook.tests.support.engine_socket import serving
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -362,3 +368,256 @@ def test_waiting_is_shared(monkeypatch):
     monkeypatch.setattr(host.time, "sleep", waits.append)
     collector.finish()
     assert waits == [0.0]
+
+
+# -- what this machine does not show by itself -------------------------------------------------------------------------
+
+BOOT, NOW = 500_000.0, 1_000_000.0
+
+
+def test_a_process_that_is_gone_by_now_has_a_row_without_an_owner():
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    sample = host.ProcessSample(pid=ended.pid, name="true", ticks=0, started=1, memory_bytes=4096)
+    row = host._process_row(sample, 12.5, {}, (), {})
+    assert (row["pid"], row["name"], row["cpu_percent"], row["memory_bytes"]) == (ended.pid, "true", 12.5, 4096)
+    assert (row["user"], row["container"], row["project"]) == (None, None, None)
+
+
+def test_without_the_files_nobody_is_known(monkeypatch):
+    def missing(path, *dummy):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(host, "_read", missing)
+    assert (host.own_container_ids(), host._users()) == (frozenset(), {})
+
+
+def test_a_file_system_without_blocks_has_no_row():
+    assert host._filesystem_row(host._Place(host.Mount("proc", "/proc", "proc", "proc", False), "/proc"), host.HostLimits()) is None
+
+
+def running_container(**host_config):
+    return ContainerRef({
+        "Id": "a" * 64, "Name": "/shop-db-1", "State": {"Status": "running", "Pid": os.getpid()}, "HostConfig": host_config,
+        "Config": {"Labels": {"com.docker.compose.project": "shop", "com.docker.compose.service": "db"}},
+    })  # fmt: skip
+
+
+def test_the_memory_file_systems_of_a_container_are_looked_at_from_inside(tmp_path, monkeypatch):
+    monkeypatch.setattr(host, "_read", lambda *dummy: "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n")
+    rows, errors = host.HostCollector()._filesystems([Stack("shop", containers=[running_container(Tmpfs={str(tmp_path): ""})])], None, ())
+    (row,) = [row for row in rows if row["type"] == "tmpfs"]
+    assert (row["mount"], row["used_for"], errors) == (f"shop-db-1:{tmp_path}", ["volume:shop/db"], [])
+    assert row["size_bytes"] == os.statvfs(tmp_path).f_blocks * os.statvfs(tmp_path).f_frsize
+    stopped = ContainerRef({**running_container(Tmpfs={str(tmp_path): ""}).inspect, "State": {"Status": "exited", "Pid": 0}})
+    assert host._container_tmpfs([Stack("shop", containers=[stopped])]) == []
+
+
+@pytest.mark.parametrize(("error", "told"), [(OSError(5, "Input/output error"), True), (PermissionError(13, "no"), False), (FileNotFoundError(2, "no"), False)])
+def test_a_file_system_with_a_fault_is_an_error_where_it_is_used(monkeypatch, error, told):
+    def statvfs(path):
+        raise error
+
+    monkeypatch.setattr(host.os, "statvfs", statvfs)
+    monkeypatch.setattr(host, "_read", lambda *dummy: "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n")
+    rows, errors = host.HostCollector()._filesystems((), None, ())
+    assert rows == []
+    assert [(one.source, one.reason, one.code) for one in errors] == ([("/", "[Errno 5] Input/output error", "unreadable")] if told else [])
+
+
+class LibC:
+    """The two system calls whose answers depend on the machine: what the clock's state is, and what the kernel said."""
+
+    def __init__(self, state=0, status=0, log=None):
+        self.state, self.status, self.log = state, status, log
+
+    def adjtimex(self, reference):
+        reference._obj.status = self.status
+        return self.state
+
+    def klogctl(self, action, buffer, size):
+        if self.log is None:
+            ctypes.set_errno(errno.EPERM)
+            return -1
+        buffer.value = self.log
+        return len(self.log)
+
+
+@pytest.mark.parametrize(
+    ("libc", "answer"), [(LibC(), True), (LibC(5, 0x40), False), (LibC(-1), None), (object(), None)], ids=["yes", "no", "forbidden", "no such call"]
+)
+def test_what_the_kernel_says_of_its_clock(monkeypatch, libc, answer):
+    monkeypatch.setattr(host.ctypes, "CDLL", lambda *dummy, **more: libc)
+    assert host.clock_synchronized() is answer
+
+
+@pytest.fixture
+def kernel(monkeypatch, tmp_path):
+    """Set what the kernel's two logs and the journal hold; a clock that stands still says that it was booted at ``BOOT``.
+
+    Records are read from a socket that keeps them apart, as the device does.
+    """
+    real = os.open
+    monkeypatch.setattr(host.time, "time", lambda: NOW)
+    monkeypatch.setattr(host.time, "clock_gettime", lambda dummy: NOW - BOOT)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    def make(records=None, log=None, journal=None):
+        def opened(path, flags, *more, **names):
+            if path != "/dev/kmsg":
+                return real(path, flags, *more, **names)
+            if records is None:
+                raise PermissionError(errno.EPERM, "Operation not permitted")
+            reading, writing = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            reading.setblocking(False)
+            with writing:
+                for record in records:
+                    writing.send(record)
+            return reading.detach()
+
+        monkeypatch.setattr(host.os, "open", opened)
+        monkeypatch.setattr(host.ctypes, "CDLL", lambda *dummy, **more: LibC(log=log))
+        if journal is not None:
+            program = tmp_path / "journalctl"
+            program.write_text(f"#!/bin/sh\necho \"$*\" > {tmp_path}/asked\necho '{journal}'\n")
+            program.chmod(0o755)
+
+    return make
+
+
+def said(records):
+    return [(record.text, record.at) for record in records]
+
+
+def test_a_buffer_that_lost_nothing_is_enough(kernel, tmp_path):
+    kernel([b"6,0,1000000,-;Linux version", b"4,1,2500000,-;oom\n SUBSYSTEM=x"], journal="999999.5 host kernel: not asked")
+    assert said(host._read_kernel_log(0.0)) == [("Linux version", BOOT + 1), ("oom", BOOT + 2.5)]
+    assert not (tmp_path / "asked").exists()
+
+
+@pytest.mark.parametrize("since", [BOOT - 1, BOOT + 300], ids=["the machine is younger", "the buffer is older"])
+def test_a_buffer_that_goes_back_far_enough_is_enough(kernel, since, tmp_path):
+    kernel([b"6,70,200000000,-;early", b"6,71,900000000,-;late"], journal="999999.5 host kernel: not asked")
+    assert [text for text, dummy in said(host._read_kernel_log(since))] == ["early", "late"]
+    assert not (tmp_path / "asked").exists()
+
+
+def test_where_the_buffer_is_too_young_the_journal_is_asked(kernel, tmp_path):
+    kernel([b"6,70,400000000000,-;late"], journal=f"{BOOT + 7}00000 host kernel: early")
+    assert said(host._read_kernel_log(BOOT + 5)) == [("early", BOOT + 7), ("late", BOOT + 400_000)]
+    assert (tmp_path / "asked").read_text() == f"-k -q --no-pager -o short-unix --since @{int(BOOT + 5)}\n"
+
+
+def test_without_a_journal_the_buffer_is_all_there_is(kernel):
+    kernel([b"6,70,400000000000,-;late"])
+    assert said(host._read_kernel_log(BOOT + 5)) == [("late", BOOT + 400_000)]
+
+
+def test_a_container_is_told_by_the_system_call(kernel):
+    kernel(log=b"<6>[    1.500000] Linux version\n<4>[  2.000000] Out of memory\n")
+    assert said(host._read_kernel_log(BOOT - 1)) == [("Linux version", BOOT + 1.5), ("Out of memory", BOOT + 2)]
+
+
+def test_without_rights_what_the_kernel_killed_is_not_known(kernel):
+    kernel()
+    with pytest.raises(CheckError) as caught:
+        host._read_kernel_log(BOOT)
+    assert (caught.value.code, caught.value.reason) == ("permission-denied", "Operation not permitted")
+    assert "Run as root" in caught.value.hint
+
+
+def test_records_that_are_overwritten_while_they_are_read_are_passed_over(kernel, monkeypatch):
+    kernel([b"6,70,1,-;first", b"6,75,2,-;next"])
+    read, overwritten = os.read, [True]
+
+    def reads(descriptor, size):
+        if size == 16384 and overwritten:
+            overwritten.pop()
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+        return read(descriptor, size)
+
+    monkeypatch.setattr(host.os, "read", reads)
+    assert host._read_kmsg() == ([b"6,70,1,-;first", b"6,75,2,-;next"], False)
+
+
+def test_a_device_that_fails_is_not_an_empty_log(kernel, monkeypatch):
+    kernel([])
+
+    def fails(descriptor, size):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(host.os, "read", fails)
+    with pytest.raises(OSError, match="Input/output error"):
+        host._read_kmsg()
+
+
+@pytest.fixture
+def server(tmp_path):
+    pytest.importorskip("docker", reason="the Docker SDK for Python is not installed")
+    with serving(tmp_path) as running:
+        yield running
+
+
+def engine_of(server):
+    return Engine.connect(EngineOptions(docker_host=f"unix://{server.server_address}", timeout_seconds=5))
+
+
+def test_the_engines_directory_is_where_it_says(server, tmp_path, monkeypatch):
+    there = os.path.realpath(tmp_path)
+    monkeypatch.setattr(host, "_read", lambda *dummy: f"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 8:2 / {there} rw - ext4 /dev/sdb1 rw\n")
+
+    def used_for_docker():
+        rows, errors = host.HostCollector()._filesystems((), engine_of(server), ())
+        assert errors == []
+        return [row["mount"] for row in rows if "docker" in row["used_for"]]
+
+    server.answers["/info"] = (200, json.dumps({"DockerRootDir": there}).encode())
+    assert used_for_docker() == [there]
+    server.answers["/info"] = (500, b'{"message": "broken"}')
+    assert used_for_docker() == ["/"]
+
+
+USAGE = json.loads(recorded("system-df.json"))
+
+
+def test_disk_use_is_asked_for_where_that_is_cheap(server):
+    server.answers["/info"] = (200, b'{"Containers": 3, "Images": 5}')
+    server.answers["/system/df"] = (200, json.dumps(USAGE).encode())
+    assert host.HostCollector._docker_disk(engine_of(server)) == host.docker_disk_facts(USAGE)
+
+
+@pytest.mark.parametrize("info", [{"Containers": 101, "Images": 5}, {"Containers": 3, "Images": 201}])
+def test_disk_use_is_not_asked_of_an_engine_with_much_to_count(server, info):
+    server.answers["/info"] = (200, json.dumps(info).encode())
+    server.answers["/system/df"] = (200, json.dumps(USAGE).encode())
+    assert host.HostCollector._docker_disk(engine_of(server)) is None
+    assert not [path for path, dummy in server.seen if path.endswith("/system/df")]
+
+
+def test_an_engine_that_does_not_tell_has_no_disk_use(server):
+    server.answers["/info"] = (200, b"{}")
+    assert host.HostCollector._docker_disk(engine_of(server)) is None
+
+
+def test_a_fault_of_ours_is_told_and_not_raised():
+    error = host._as_check_error("kernel", KeyError("x"))
+    assert (error.source, error.reason, error.code) == ("kernel", "KeyError: 'x'", "unreadable")
+    own = CheckError("kernel log", "no", "", "permission-denied")
+    assert host._as_check_error("kernel", own) is own
+
+
+@pytest.mark.parametrize(
+    ("user", "options", "hidden"),
+    [(1000, "rw,hidepid=2", True), (1000, "rw,nosuid,hidepid=invisible", True), (1000, "rw,hidepid=0", False), (1000, "rw", False), (0, "rw,hidepid=2", False)],
+)
+def test_processes_that_are_hidden_are_told(monkeypatch, user, options, hidden):
+    monkeypatch.setattr(host.os, "geteuid", lambda: user)
+    monkeypatch.setattr(host, "_read", lambda path: f"proc /proc proc {options} 0 0\n")
+    assert [error.code for error in host._hidden_processes()] == (["permission-denied"] if hidden else [])
+
+
+def test_the_first_sample_is_taken_where_nobody_has_begun():
+    collector = host.HostCollector(sample_seconds=0.0)
+    facts = collector.finish(docker_disk=False)
+    assert set(facts) == KEYS
+    assert facts["processes"]
