@@ -12,6 +12,7 @@ tables come from ``iptables-save``; where that has not shown them, their rules a
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import typing as t
@@ -44,7 +45,7 @@ _HANDLE = re.compile(r"^(?P<rule>.*?)\s+# handle (?P<handle>\d+)$")
 _TABLE = re.compile(r"^table (?P<family>\S+) (?P<name>\S+) \{")
 _FAMILIES = ("ip", "ip6", "inet", "netdev")
 _SILENT = frozenset({
-    "counter", "log", "mangle", "comment", "ct helper", "ct timeout", "ct expectation", "flow", "dup", "fwd", "set", "map", "tproxy-none", "quota-set",
+    "counter", "log", "mangle", "comment", "ct helper", "ct timeout", "ct expectation", "flow", "dup", "fwd", "map", "tproxy-none", "quota-set",
 })  # fmt: skip
 
 
@@ -145,6 +146,31 @@ class _Unmodelled(Exception):
     """An expression that the model does not have."""
 
 
+@dataclasses.dataclass(frozen=True)
+class _Test:
+    """What a comparison is about: nft puts the family and the protocol that a field is of (*needs*) before the comparison that may be negated."""
+
+    holds: Condition
+    needs: tuple[Condition, ...] = ()
+
+    def condition(self, negated: bool = False) -> Condition:
+        """Return the condition of a rule, in which what the field is of holds either way."""
+        holds = Not(self.holds) if negated else self.holds
+        return AllOf((*self.needs, holds)) if self.needs else holds
+
+
+def _statements(body: Json) -> t.Iterator[Json]:
+    """Yield the statements of a rule, and those that an element of a set gets, such as a limit for each sender."""
+    for statement in body.get("expr") or []:
+        if isinstance(statement, dict):
+            yield statement
+            yield from _of_elements(statement.get("set"))
+
+
+def _of_elements(value: Json) -> list[Json]:
+    return [one for one in _listed(value.get("stmt")) if isinstance(one, dict)] if isinstance(value, dict) else []
+
+
 class _Reader:
     """Reads the rules of one table."""
 
@@ -164,7 +190,7 @@ class _Reader:
 
     @staticmethod
     def _has_rate(body: Json) -> bool:
-        limits = [statement["limit"] for statement in body.get("expr") or [] if isinstance(statement, dict) and "limit" in statement]
+        limits = [statement["limit"] for statement in _statements(body) if "limit" in statement]
         return any(not (isinstance(limit, dict) and limit.get("inv")) for limit in limits)
 
     def _of_family(self, body: Json) -> list[Step]:
@@ -208,6 +234,8 @@ class _Reader:
             return [Constant(not (isinstance(value, dict) and value.get("inv")))]
         if kind == "mangle":
             return self._mangle(value)
+        if kind == "set":
+            return [step for one in _of_elements(value) for name, inner in one.items() for step in self._statement(str(name), inner)]
         if kind in _SILENT or kind == "continue":
             return []
         if kind == "xt":
@@ -243,9 +271,8 @@ class _Reader:
         if operator in ("<", ">", "<=", ">="):
             low = {">": right + 1, ">=": right}.get(operator, 0)
             high = {"<": right - 1, "<=": right}.get(operator, 0xFFFFFFFF)
-            return self._field(left, {"range": [low, high]})
-        condition = self._field(left, right)
-        return Not(condition) if operator == "!=" else condition
+            return self._field(left, {"range": [low, high]}).condition()
+        return self._field(left, right, exactly=operator != "in").condition(negated=operator == "!=")
 
     def _elements(self, right: Json) -> list[Json]:
         """Return the single values of a right side: of a set, a named set, a list, or itself."""
@@ -260,60 +287,70 @@ class _Reader:
             return [_bare(element) for element in right]
         return [right]
 
-    def _field(self, left: Json, right: Json) -> Condition:
+    def _field(self, left: Json, right: Json, exactly: bool = True) -> _Test:
+        """Return the test of a field; one of flags is of them all, or *exactly* of those that are named."""
         if "concat" in left:
             return self._concat(left["concat"], right)
         if "&" in left:
             return self._masked(left["&"], right)
         kind, body = next(iter(left.items()))
         if kind == "payload":
-            return self._payload(body, right)
+            return self._payload(body, right, exactly)
         if kind == "meta":
-            return self._meta(str(body["key"]), right)
+            return _Test(self._meta(str(body["key"]), right))
         if kind == "ct":
             return self._ct(body, right)
         if kind == "fib":
-            return self._fib(body, right)
+            return _Test(self._fib(body, right))
         raise _Unmodelled
 
-    def _concat(self, parts: t.Sequence[Json], right: Json) -> Condition:
+    def _concat(self, parts: t.Sequence[Json], right: Json) -> _Test:
         cases: list[Condition] = []
+        needs: list[Condition] = []
         for element in self._elements(right):
             values = element["concat"] if isinstance(element, dict) and "concat" in element else _listed(element)
             if len(values) != len(parts):
                 raise _Unmodelled
-            cases.append(AllOf(tuple(self._field(part, value) for part, value in zip(parts, values))))
-        return AnyOf(tuple(cases))
+            tests = [self._field(part, value) for part, value in zip(parts, values)]
+            cases.append(AllOf(tuple(test.holds for test in tests)))
+            # Each element needs the same, which is that of the fields.
+            needs.extend(need for test in tests for need in test.needs if need not in needs)
+        return _Test(AnyOf(tuple(cases)), tuple(needs))
 
-    def _masked(self, operands: t.Sequence[Json], right: Json) -> Condition:
+    def _masked(self, operands: t.Sequence[Json], right: Json) -> _Test:
         inner, mask = operands[0], operands[1]
         if inner.get("meta", {}).get("key") == "mark" and isinstance(mask, int) and isinstance(right, int):
-            return Property("mark", Ranges([(right, right)]), mask=mask)
+            return _Test(Property("mark", Ranges([(right, right)]), mask=mask))
         payload = inner.get("payload", {})
         if payload.get("protocol") == "tcp" and payload.get("field") == "flags":
             value = _flags(right)
-            return AllOf((_is("proto", "tcp"), Property("tcpflags", Ranges([(value, value)]), mask=_flags(mask))))
+            return _Test(Property("tcpflags", Ranges([(value, value)]), mask=_flags(mask)), (_is("proto", "tcp"),))
         raise _Unmodelled
 
-    def _payload(self, body: Json, right: Json) -> Condition:
+    def _payload(self, body: Json, right: Json, exactly: bool) -> _Test:
         protocol, field = str(body.get("protocol") or ""), str(body.get("field") or "")
         if protocol in ("ip", "ip6") and field in ("saddr", "daddr"):
             return self._address_test("src" if field == "saddr" else "dst", right, 4 if protocol == "ip" else 6)
         if (protocol, field) in (("ip", "protocol"), ("ip6", "nexthdr")):
-            return AllOf((_version(4 if protocol == "ip" else 6), self._protocols("proto", right)))
+            return _Test(self._protocols("proto", right), (_version(4 if protocol == "ip" else 6),))
         if protocol in ("ip", "ip6"):
-            return AllOf((_version(4 if protocol == "ip" else 6), UNSURE))
+            return _Test(UNSURE, (_version(4 if protocol == "ip" else 6),))
         if field in ("sport", "dport") and protocol in ("tcp", "udp", "th", "sctp", "dccp", "udplite"):
             ports = Property(field, self._numbers(right))
-            return ports if protocol == "th" else AllOf((_is("proto", protocol), ports))
+            return _Test(ports, () if protocol == "th" else (_is("proto", protocol),))
         if protocol == "tcp" and field == "flags":
-            flags = _flags(right)
-            return AllOf((_is("proto", "tcp"), Not(Property("tcpflags", Ranges([(0, 0)]), mask=flags))))
+            return _Test(self._tcp_flags(right, exactly), (_is("proto", "tcp"),))
         if protocol in ("tcp", "udp", "icmp", "icmpv6", "sctp", "dccp", "igmp", "esp", "ah", "comp", "gre"):
-            return AllOf((_is("proto", protocol), UNSURE))
+            return _Test(UNSURE, (_is("proto", protocol),))
         if protocol == "arp":
-            return NEVER
+            return _Test(UNSURE, (NEVER,))
         raise _Unmodelled
+
+    def _tcp_flags(self, right: Json, exactly: bool) -> Condition:
+        if not exactly:
+            return Not(Property("tcpflags", Ranges([(0, 0)]), mask=_flags(right)))
+        values = [_flags(one) for one in _listed(right["set"])] if isinstance(right, dict) and "set" in right else [_flags(right)]
+        return Property("tcpflags", Ranges([(value, value) for value in values]), mask=0xFF)
 
     def _meta(self, key: str, right: Json) -> Condition:
         if key in ("iifname", "iif", "oifname", "oif"):
@@ -330,21 +367,21 @@ class _Reader:
             return Constant(bool({"host", "unicast"} & {str(one) for one in self._elements(right)}))
         raise _Unmodelled
 
-    def _ct(self, body: Json, right: Json) -> Condition:
+    def _ct(self, body: Json, right: Json) -> _Test:
         key, original = str(body["key"]), body.get("dir") == "original"
         if key in ("state", "status"):
-            return Property(f"ct{key}", frozenset(str(one).lower() for one in self._elements(right)))
+            return _Test(Property(f"ct{key}", frozenset(str(one).lower() for one in self._elements(right))))
         if key == "direction":
-            return Property("ctdir", frozenset(str(one) for one in self._elements(right)))
+            return _Test(Property("ctdir", frozenset(str(one) for one in self._elements(right))))
         if key in ("protocol", "l4proto"):
-            return self._protocols("ctproto", right)
+            return _Test(self._protocols("ctproto", right))
         family, dummy, field = key.rpartition(" ")
         family = family or str(body.get("family") or "")
         if original and field in ("saddr", "daddr"):
             name = "ctorigsrc" if field == "saddr" else "ctorigdst"
             return self._address_test(name, right, {"ip": 4, "ip6": 6}.get(family or self.family, 0))
         if original and key in ("proto-src", "proto-dst"):
-            return Property("ctorigsport" if key == "proto-src" else "ctorigdport", self._numbers(right))
+            return _Test(Property("ctorigsport" if key == "proto-src" else "ctorigdport", self._numbers(right)))
         raise _Unmodelled
 
     def _fib(self, body: Json, right: Json) -> Condition:
@@ -359,11 +396,11 @@ class _Reader:
     def _protocols(self, field: str, right: Json) -> Condition:
         return Property(field, frozenset(protocol_name(str(one)) for one in self._elements(right)))
 
-    def _address_test(self, field: str, right: Json, version: int) -> Condition:
+    def _address_test(self, field: str, right: Json, version: int) -> _Test:
         found, ranges = self._addresses(right)
         if version == 0:
             version = found
-        return AllOf((_version(version), Property(field, ranges, version)))
+        return _Test(Property(field, ranges, version), (_version(version),))
 
     def _addresses(self, right: Json) -> tuple[int, Ranges]:
         pairs: list[tuple[int, int]] = []
@@ -406,7 +443,7 @@ class _Reader:
                 pairs = data["set"]
             cases = []
             for key, verdict in pairs:
-                condition = ALWAYS if key == "*" else self._field(value["key"], _concat_list(_bare(key)))
+                condition = ALWAYS if key == "*" else self._field(value["key"], _concat_list(_bare(key))).condition()
                 action = self._statement(*next(iter(verdict.items())))
                 if len(action) != 1 or not isinstance(action[0], Action):
                     action = [Action("continue")] if not action else [Action("unsure", "vmap")]
