@@ -157,8 +157,12 @@ def _logged_in(tools: Tools, candidates: t.Sequence[Credentials]) -> Tools:
                 return one
         except DatabaseError as error:
             errors.append(error)
-            if error.code not in ("auth-failed", "database-missing", "permission-denied"):
-                break
+            if error.code in ("auth-failed", "database-missing", "permission-denied"):
+                continue
+            # A restore that was killed in its swap has closed the database, and has to be let in to open it. Whatever language the server says it in.
+            with contextlib.suppress(DatabaseError), one.session("postgres"):
+                return one
+            break
     raise errors[0]
 
 

@@ -204,7 +204,7 @@ def test_restore_with_its_application_killed_after_each_step(shop: BackupStack, 
 
             def steps(names: t.Sequence[str]) -> list[int]:
                 begin = max(number for number, step in enumerate(names, 1) if step.startswith("stop"))
-                files = ("/.env", "/_data")
+                files = ("/.env", "/_data", "ALLOW_CONNECTIONS")
                 around = [
                     number
                     for number, step in enumerate(names, 1)
