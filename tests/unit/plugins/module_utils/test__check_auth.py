@@ -16,7 +16,7 @@ from ansible_collections.stackops.runbook.plugins.module_utils._monitoring_check
 from ansible_collections.stackops.runbook.plugins.module_utils._monitoring_options import parse_monitoring
 from ansible_collections.stackops.runbook.plugins.module_utils._monitoring_types import Observation
 from ansible_collections.stackops.runbook.plugins.module_utils._request_rules import RULES
-from ansible_collections.stackops.runbook.tests.support.socket_engine import container, running_engine
+from ansible_collections.stackops.runbook.tests.support.compose_engine import container, running_engine
 
 NOW = 1795435200.0  # 2026-11-23T12:00:00Z
 

@@ -15,7 +15,7 @@ from ansible_collections.stackops.runbook.plugins.module_utils._check_database i
 from ansible_collections.stackops.runbook.plugins.module_utils._monitoring_checks import CheckRun
 from ansible_collections.stackops.runbook.plugins.module_utils._monitoring_options import parse_monitoring
 from ansible_collections.stackops.runbook.plugins.module_utils._monitoring_types import Observation
-from ansible_collections.stackops.runbook.tests.support.socket_engine import container, running_engine
+from ansible_collections.stackops.runbook.tests.support.compose_engine import container, running_engine
 
 
 def run(docker_host: str, *servers: dict[str, t.Any]) -> list[Observation]:

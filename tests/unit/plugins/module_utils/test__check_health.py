@@ -18,7 +18,7 @@ from ansible_collections.stackops.runbook.plugins.module_utils._check_health imp
 from ansible_collections.stackops.runbook.plugins.module_utils._monitoring_checks import CheckResult, CheckRun
 from ansible_collections.stackops.runbook.plugins.module_utils._monitoring_options import parse_monitoring
 from ansible_collections.stackops.runbook.plugins.module_utils._monitoring_types import Observation
-from ansible_collections.stackops.runbook.tests.support.socket_engine import Raw, SocketEngine, container, running_engine
+from ansible_collections.stackops.runbook.tests.support.compose_engine import Raw, SocketEngine, container, running_engine
 
 pytest.importorskip("docker", reason="the Docker SDK for Python is not installed")
 

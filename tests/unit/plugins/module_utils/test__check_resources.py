@@ -14,7 +14,7 @@ from ansible_collections.stackops.runbook.plugins.module_utils._check_resources 
 from ansible_collections.stackops.runbook.plugins.module_utils._monitoring_checks import CheckRun
 from ansible_collections.stackops.runbook.plugins.module_utils._monitoring_options import parse_monitoring
 from ansible_collections.stackops.runbook.plugins.module_utils._monitoring_types import Observation
-from ansible_collections.stackops.runbook.tests.support.socket_engine import Raw, container, running_engine
+from ansible_collections.stackops.runbook.tests.support.compose_engine import Raw, container, running_engine
 
 # All of the memory of this host can never be in use, and never none.
 ANY_MEMORY: dict[str, t.Any] = {"thresholds": {"memory_used_percent": {"warning": "0", "critical": "100"}}}

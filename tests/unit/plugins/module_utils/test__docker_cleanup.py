@@ -13,8 +13,8 @@ import typing as t
 import pytest
 from ansible_collections.stackops.runbook.plugins.module_utils._discovery import ContainerRef
 from ansible_collections.stackops.runbook.plugins.module_utils._docker_cleanup import reclaimable, run_docker_cleanup, sizes
-from ansible_collections.stackops.runbook.tests.support.socket_engine import SocketEngine, running_engine
-from ansible_collections.stackops.runbook.tests.support.socket_engine import container as engine_container
+from ansible_collections.stackops.runbook.tests.support.compose_engine import SocketEngine, running_engine
+from ansible_collections.stackops.runbook.tests.support.compose_engine import container as engine_container
 
 NOW = datetime.datetime(2026, 11, 26, 12, tzinfo=datetime.timezone.utc).timestamp()
 ALL: dict[str, t.Any] = {"older_than_hours": 24.0, "images": True, "build_cache": True, "one_offs": True}

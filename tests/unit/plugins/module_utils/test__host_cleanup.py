@@ -18,7 +18,7 @@ import pytest
 from ansible_collections.stackops.runbook.plugins.module_utils._envelope import EXIT_CODES
 from ansible_collections.stackops.runbook.plugins.module_utils._guarded_files import lock_file, unlock_file
 from ansible_collections.stackops.runbook.plugins.module_utils._host_cleanup import add_commands, run
-from ansible_collections.stackops.runbook.tests.support.socket_engine import container, running_engine
+from ansible_collections.stackops.runbook.tests.support.compose_engine import container, running_engine
 
 DAY = 86400.0
 

@@ -16,7 +16,7 @@ from ansible_collections.stackops.runbook.plugins.module_utils._discovery import
 from ansible_collections.stackops.runbook.plugins.module_utils._engine import Engine, EngineOptions
 from ansible_collections.stackops.runbook.plugins.module_utils._envelope import CheckError
 from ansible_collections.stackops.runbook.plugins.module_utils._log_sources import PIECE_BYTES, LogSource, discover_sources, lines_of_engine, lines_of_journal
-from ansible_collections.stackops.runbook.tests.support.socket_engine import Raw, container, running_engine
+from ansible_collections.stackops.runbook.tests.support.compose_engine import Raw, container, running_engine
 
 STAMP = "2026-11-23T11:59:00.000000001Z"
 LATER = "2026-11-23T11:59:01.000000002Z"
