@@ -68,8 +68,10 @@ def serving(directory: pathlib.Path) -> t.Iterator[Server]:
     """Run a server in *directory* for the block."""
     with Server(str(directory / "engine.sock")) as running:
         threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        yield running
-        running.shutdown()
+        try:
+            yield running
+        finally:
+            running.shutdown()
 
 
 def upgraded(*pieces: t.Union[bytes, float], echo: bool = False) -> t.Callable[[Handler], None]:
