@@ -6,16 +6,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import http.server
 import json
 import pathlib
-import socketserver
-import struct
-import threading
 import typing as t
 import urllib.parse
+
+from ansible_collections.stackops.runbook.tests.support.engine_socket import Handler, SocketServer, frame, path_of, running
 
 Raw = dict[str, t.Any]
 
@@ -59,40 +56,11 @@ def container(
     }
 
 
-def frame(content: bytes, stream: int = 1) -> bytes:
-    """Return *content* as the engine sends a container's output."""
-    return struct.pack(">BxxxL", stream, len(content)) + content
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def _answer(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        self.rfile.read(length)
-        status, content = t.cast(SocketEngine, self.server).answer(self.command, self.path)
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    do_GET = do_POST = do_DELETE = _answer
-
-    def log_message(self, *dummy: t.Any) -> None:
-        """Say nothing."""
-
-    def address_string(self) -> str:
-        """Return a name for a peer that has no address."""
-        return "socket"
-
-
-class SocketEngine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+class SocketEngine(SocketServer):
     """The engine: change its attributes to change what it says. *seen* are the requests that would change something."""
 
-    daemon_threads = True
-
     def __init__(self, path: str, containers: t.Sequence[Raw] = ()) -> None:
-        super().__init__(path, _Handler)
+        super().__init__(path)
         self.docker_host = f"unix://{path}"
         self.containers = {raw["Id"]: raw for raw in containers}
         self.logs: dict[str, bytes] = {}
@@ -109,11 +77,14 @@ class SocketEngine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         """Have more containers."""
         self.containers.update({raw["Id"]: raw for raw in containers})
 
+    def respond(self, handler: Handler, body: bytes) -> None:
+        """Answer as an engine with these containers does."""
+        handler.send(*self.answer(handler.command, handler.path))
+
     def answer(self, method: str, url: str) -> tuple[int, bytes]:
         """Return status and body of the answer to one request."""
-        parts = urllib.parse.urlsplit(url)
-        path = parts.path[parts.path.index("/", 1) :] if parts.path.startswith("/v1.") else parts.path
-        query = {name: values[0] for name, values in urllib.parse.parse_qs(parts.query).items()}
+        path = path_of(url)
+        query = {name: values[0] for name, values in urllib.parse.parse_qs(urllib.parse.urlsplit(url).query).items()}
         if method != "GET":
             self.seen.append(f"{method} {path}" + (f" {query['filters']}" if "filters" in query else ""))
         status, body = self.answers.get(f"{method} {path}") or self._found(method, path, query)
@@ -138,7 +109,7 @@ class SocketEngine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
             del self.containers[name]
             return 204, None
         if what == "logs":
-            return 200, frame(self.logs.get(name, b""))
+            return 200, frame(1, self.logs.get(name, b""))
         if what == "stats":
             return 200, self.stats.get(name, {})
         return (200, self.containers[name]) if what == "json" else (404, {"message": "no such thing"})
@@ -152,14 +123,8 @@ class SocketEngine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         return [entry for entry in entries if set(wanted) <= {f"{key}={value}" for key, value in entry["Labels"].items()}]
 
 
-@contextlib.contextmanager
-def running_engine(directory: pathlib.Path, *containers: Raw) -> t.Iterator[SocketEngine]:
+def running_engine(directory: pathlib.Path, *containers: Raw) -> t.ContextManager[SocketEngine]:
     """Run an engine with a socket in *directory* for the block."""
     socket_path = directory / "engine.sock"
     socket_path.unlink(missing_ok=True)
-    with SocketEngine(str(socket_path), containers) as engine:
-        threading.Thread(target=engine.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        try:
-            yield engine
-        finally:
-            engine.shutdown()
+    return running(SocketEngine(str(socket_path), containers))

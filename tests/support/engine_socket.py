@@ -21,23 +21,23 @@ def frame(stream: int, content: bytes) -> bytes:
     return struct.pack(">BxxxL", stream, len(content)) + content
 
 
+def path_of(url: str) -> str:
+    """Return the path that a request asks for, without the API's version and the query."""
+    path = url.partition("?")[0]
+    return path[path.index("/", 1) :] if path.startswith("/v1.") else path
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers from the server's table: path without version and query -> (status, body) or a function of the handler."""
+    """Has its server answer each request."""
 
     protocol_version = "HTTP/1.1"
 
     def _answer(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
-        body = self.rfile.read(length)
-        path = self.path.partition("?")[0]
-        path = path[path.index("/", 1) :] if path.startswith("/v1.") else path
-        server = t.cast(t.Any, self.server)
-        server.seen.append((self.path, body))
-        answer = server.answers.get(path, (404, b'{"message": "no such thing"}'))
-        if callable(answer):
-            answer(self)
-            return
-        status, content = answer
+        t.cast(SocketServer, self.server).respond(self, self.rfile.read(length))
+
+    def send(self, status: int, content: bytes) -> None:
+        """Send a whole answer."""
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -52,26 +52,58 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return "socket"
 
 
-class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+class SocketServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     """An HTTP server on a Unix socket."""
 
     daemon_threads = True
 
     def __init__(self, path: str) -> None:
         super().__init__(path, Handler)
+
+    def respond(self, handler: Handler, body: bytes) -> None:
+        """Answer the request of *handler*, which came with *body*."""
+        raise NotImplementedError
+
+
+class Answers:
+    """What a server answers: path without version and query -> (status, body) or a function of the handler. *seen* are the requests."""
+
+    def __init__(self, *arguments: t.Any) -> None:
+        super().__init__(*arguments)
         self.answers: dict[str, t.Any] = {"/version": (200, b'{"ApiVersion": "1.45", "MinAPIVersion": "1.24", "Version": "26.1.5"}')}
         self.seen: list[tuple[str, bytes]] = []
 
+    def respond(self, handler: Handler, body: bytes) -> None:
+        """Answer as the table says."""
+        self.seen.append((handler.path, body))
+        answer = self.answers.get(path_of(handler.path), (404, b'{"message": "no such thing"}'))
+        if callable(answer):
+            answer(handler)
+        else:
+            handler.send(*answer)
+
+
+class Server(Answers, SocketServer):
+    """An HTTP server on a Unix socket that answers from a table."""
+
+
+AServer = t.TypeVar("AServer", bound=SocketServer)
+
 
 @contextlib.contextmanager
-def serving(directory: pathlib.Path) -> t.Iterator[Server]:
-    """Run a server in *directory* for the block."""
-    with Server(str(directory / "engine.sock")) as running:
-        threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+def running(server: AServer) -> t.Iterator[AServer]:
+    """Run *server* for the block."""
+    with server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         try:
-            yield running
+            yield server
         finally:
-            running.shutdown()
+            server.shutdown()
+
+
+def serving(directory: pathlib.Path) -> t.ContextManager[Server]:
+    """Run a server in *directory* for the block."""
+    return running(Server(str(directory / "engine.sock")))
 
 
 def upgraded(*pieces: t.Union[bytes, float], echo: bool = False) -> t.Callable[[Handler], None]:

@@ -25,7 +25,7 @@ import pytest
 from ansible_collections.stackops.runbook.plugins.module_utils import _engine
 from ansible_collections.stackops.runbook.plugins.module_utils._engine import Engine, EngineOptions, socket_candidates
 from ansible_collections.stackops.runbook.plugins.module_utils._envelope import CheckError
-from ansible_collections.stackops.runbook.tests.support.engine_socket import Handler, Server, frame, serving, upgraded
+from ansible_collections.stackops.runbook.tests.support.engine_socket import Answers, Handler, Server, frame, serving, upgraded
 
 pytest.importorskip("docker", reason="the Docker SDK for Python is not installed")
 
@@ -161,7 +161,7 @@ def test_options_from_parameters() -> None:
 # -- by TLS --------------------------------------------------------------------------------------------------------
 
 
-class TcpServer(http.server.ThreadingHTTPServer):
+class TcpServer(Answers, http.server.ThreadingHTTPServer):
     """The same answers over TCP, by TLS."""
 
     daemon_threads = True
@@ -171,8 +171,7 @@ class TcpServer(http.server.ThreadingHTTPServer):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
         self.socket = context.wrap_socket(self.socket, server_side=True)
-        self.answers: dict[str, t.Any] = {"/version": (200, b'{"ApiVersion": "1.45", "Version": "26.1.5"}')}
-        self.seen: list[tuple[str, bytes]] = []
+        self.answers = {"/version": (200, b'{"ApiVersion": "1.45", "Version": "26.1.5"}')}
 
 
 def self_signed(directory: pathlib.Path, name: str) -> tuple[pathlib.Path, pathlib.Path]:
